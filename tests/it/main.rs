@@ -1,0 +1,1 @@
+//! Everything through sockets, files and the binary.
