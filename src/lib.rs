@@ -1,5 +1,8 @@
 //! x
 pub mod clock;
 pub mod config;
+pub mod store;
 pub mod task;
 pub mod time;
+pub mod totals;
+pub mod transition;

@@ -33,7 +33,7 @@ pub struct TaskRecord {
     /// Since when no list names it; `None` while one does.
     pub unlisted_since: Option<Time>,
     /// When and why it was given up.
-    pub dropped: Option<Given>,
+    pub dropped: Option<Dropped>,
     /// Its files, those of the latest body first and in its order, then those remembered.
     pub files: Vec<FileRecord>,
 }
@@ -49,7 +49,7 @@ pub struct Settlement {
 
 /// When a task was given up, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct Dropped {
     /// When it was given up.
     pub at: Time,
     /// Why.
