@@ -6,3 +6,4 @@ pub mod task;
 pub mod time;
 pub mod totals;
 pub mod transition;
+pub mod view;
