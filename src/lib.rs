@@ -1,6 +1,7 @@
 //! x
 pub mod clock;
 pub mod config;
+pub mod schedule;
 pub mod store;
 pub mod task;
 pub mod time;

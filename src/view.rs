@@ -126,11 +126,7 @@ impl View {
             totals: tables.totals.clone(),
         });
         let tasks = tables.places.iter().take(limit).filter_map(|place| tables.tasks.get(place.id()).cloned());
-        Snapshot {
-            groups: groups.collect(),
-            tasks: tasks.collect(),
-            hidden: tables.tasks.len().saturating_sub(limit),
-        }
+        Snapshot { groups: groups.collect(), tasks: tasks.collect(), hidden: tables.tasks.len().saturating_sub(limit) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -212,9 +208,8 @@ mod tests {
             record("old", Some(1), None),
         ];
         let view = View::new(tasks, Totals::new());
-        let order = |limit| -> Vec<String> {
-            view.snapshot(limit).tasks.iter().map(|task| task.id.to_string()).collect()
-        };
+        let order =
+            |limit| -> Vec<String> { view.snapshot(limit).tasks.iter().map(|task| task.id.to_string()).collect() };
         assert_eq!(order(9), ["old", "young", "never seen", "done late", "done early"]);
         assert_eq!(order(2), ["old", "young"]);
         assert_eq!(view.snapshot(2).hidden, 3);

@@ -1,0 +1,239 @@
+//! Who is polled when. Pure: no I/O, no clock; chance comes from an injected source.
+//!
+//! Every task that is polled has one slot, and the slot with the earliest deadline goes first; so nothing is ever dropped
+//! or queued up, and when the budget is short all tasks are equally late. Times are those of the monotonic clock since
+//! the process's start.
+
+mod backoff;
+mod gate;
+
+pub use backoff::{Backoff, MAX_BACKOFF};
+pub use gate::Gate;
+
+use crate::config::PollConfig;
+use crate::task::{Ask, TaskId};
+use crate::transition::Next;
+use rand::rngs::StdRng;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// A task that the API has not known for this long is asked for once in as long.
+pub const UNKNOWN_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// One poll to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The task.
+    pub id: TaskId,
+    /// What to ask.
+    pub ask: Ask,
+    /// When it was handed out.
+    pub dispatched: Duration,
+}
+
+/// Why a request brought no answer about its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// 429.
+    RateLimited,
+    /// 401: the key is not accepted.
+    KeyRejected,
+    /// 403: the key is not accepted, at least not for this task.
+    Forbidden,
+    /// 503.
+    Unavailable,
+    /// Anything else.
+    Other,
+}
+
+/// When a task is polled next, and why its latest poll failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// When it is due; `None` while it is being polled.
+    pub due: Option<Duration>,
+    /// The latest failure, until an answer comes.
+    pub last_error: Option<Box<str>>,
+}
+
+/// The schedule of all tasks that are polled.
+#[derive(Debug)]
+pub struct Schedule {
+    poll: PollConfig,
+    slots: HashMap<TaskId, Slot>,
+    waiting: BTreeSet<(Duration, TaskId)>,
+    failing: usize,
+    gate: Gate,
+    random: StdRng,
+}
+
+#[derive(Debug)]
+struct Slot {
+    due: Duration,
+    ask: Ask,
+    in_flight: bool,
+    failures: u32,
+    last_error: Option<Box<str>>,
+}
+
+impl Schedule {
+    /// A schedule without tasks. `random` spreads polls, so that tasks registered together do not stay together.
+    pub fn new(poll: PollConfig, random: StdRng) -> Self {
+        Self { poll, slots: HashMap::new(), waiting: BTreeSet::new(), failing: 0, gate: Gate::default(), random }
+    }
+
+    /// Begins to poll a task, at once; a task that is polled already goes on as it was.
+    pub fn track(&mut self, id: &TaskId, ask: Ask, now: Duration) {
+        if !self.slots.contains_key(id) {
+            let slot = Slot { due: now, ask, in_flight: false, failures: 0, last_error: None };
+            self.waiting.insert((now, id.clone()));
+            self.slots.insert(id.clone(), slot);
+        }
+    }
+
+    /// Ends the polling of a task. An answer that is under way finds no slot and is not polled again.
+    pub fn untrack(&mut self, id: &TaskId) {
+        if let Some(slot) = self.slots.remove(id) {
+            self.waiting.remove(&(slot.due, id.clone()));
+            self.failing -= usize::from(slot.last_error.is_some());
+        }
+    }
+
+    /// When the next poll may be made: its deadline, or later while all requests are held back.
+    pub fn next_at(&self) -> Option<Duration> {
+        let (due, _) = self.waiting.first()?;
+        Some(self.gate.opens_at().map_or(*due, |opens| opens.max(*due)))
+    }
+
+    /// Hands out the poll with the earliest deadline, if it is due and no hold is on.
+    pub fn take(&mut self, now: Duration) -> Option<Job> {
+        if self.next_at().is_none_or(|at| at > now) {
+            return None;
+        }
+        let (_, id) = self.waiting.pop_first()?;
+        let slot = self.slots.get_mut(&id)?;
+        slot.in_flight = true;
+        self.gate.dispatched(now);
+        Some(Job { ask: slot.ask.clone(), id, dispatched: now })
+    }
+
+    /// A readable answer came, and the ledger has dealt with it. `age` is the task's at the answer.
+    pub fn answered(&mut self, job: &Job, next: Next, age: Duration) {
+        let wait = self.wait(age);
+        let due = |slot: &Slot| if next.at_once { slot.due } else { job.dispatched + wait };
+        self.put_back(&job.id, next.ask, due, |slot| slot.failures = 0);
+        self.clear_error(&job.id);
+    }
+
+    /// The API answered 404 for the task, which it has not known for `unknown_for`.
+    pub fn unknown(&mut self, job: &Job, next: Next, unknown_for: Duration, now: Duration) {
+        let failures = self.slots.get(&job.id).map_or(0, |slot| slot.failures);
+        let wait = if unknown_for >= UNKNOWN_INTERVAL { UNKNOWN_INTERVAL } else { self.backoff(failures) };
+        let due = |slot: &Slot| if next.at_once { slot.due } else { now + wait };
+        self.put_back(&job.id, next.ask, due, |slot| slot.failures = slot.failures.saturating_add(1));
+        self.clear_error(&job.id);
+    }
+
+    /// The request failed. True when it is the first failure after all went well.
+    pub fn failed(
+        &mut self,
+        job: &Job,
+        setback: Setback,
+        retry_after: Option<Duration>,
+        error: Box<str>,
+        now: Duration,
+    ) -> bool {
+        self.gate.set_back(job, setback, retry_after, now);
+        let all_went_well = self.failing == 0;
+        let failures = self.slots.get(&job.id).map_or(0, |slot| slot.failures);
+        let wait = self.backoff(failures);
+        let retry_after = retry_after.filter(|_| setback == Setback::Unavailable).unwrap_or_default();
+        let due = |slot: &Slot| match setback {
+            // All requests are held back, and this task keeps its turn.
+            Setback::RateLimited | Setback::KeyRejected => slot.due,
+            Setback::Forbidden | Setback::Unavailable | Setback::Other => now + wait.max(retry_after.min(MAX_BACKOFF)),
+        };
+        let ask = job.ask.clone();
+        self.put_back(&job.id, ask, due, |slot| {
+            if !matches!(setback, Setback::RateLimited | Setback::KeyRejected) {
+                slot.failures = slot.failures.saturating_add(1);
+            }
+        });
+        if let Some(slot) = self.slots.get_mut(&job.id) {
+            self.failing += usize::from(slot.last_error.is_none());
+            slot.last_error = Some(error);
+        }
+        all_went_well && self.failing > 0
+    }
+
+    /// A request got a readable answer: whatever held requests back is over.
+    pub fn succeeded(&mut self, job: &Job) {
+        self.gate.succeeded(job);
+    }
+
+    /// The key has changed: it deserves a try at full speed.
+    pub fn key_changed(&mut self) {
+        self.gate.key_changed();
+    }
+
+    /// The poll could not be dealt with: the task's turn comes again after a backoff.
+    pub fn put_off(&mut self, job: &Job, now: Duration) {
+        let wait = self.backoff(self.slots.get(&job.id).map_or(0, |slot| slot.failures));
+        let ask = job.ask.clone();
+        self.put_back(&job.id, ask, |_| now + wait, |slot| slot.failures = slot.failures.saturating_add(1));
+    }
+
+    /// How many tasks' latest polls failed.
+    pub fn failing(&self) -> usize {
+        self.failing
+    }
+
+    /// How many tasks are polled.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is nothing to poll.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How late the most overdue poll is; zero when none is due.
+    pub fn lag(&self, now: Duration) -> Duration {
+        self.waiting.first().map_or(Duration::ZERO, |(due, _)| now.saturating_sub(*due))
+    }
+
+    /// When a task is polled next, and why its latest poll failed; `None` for a task that is not polled.
+    pub fn standing(&self, id: &TaskId) -> Option<Standing> {
+        let slot = self.slots.get(id)?;
+        Some(Standing { due: (!slot.in_flight).then_some(slot.due), last_error: slot.last_error.clone() })
+    }
+
+    /// The share `precision` of the age, no sooner than `min_interval` and no later than `interval`.
+    fn wait(&mut self, age: Duration) -> Duration {
+        let share = age.mul_f64(self.poll.precision).min(self.poll.interval);
+        backoff::jittered(share, &mut self.random).max(self.poll.min_interval)
+    }
+
+    fn backoff(&mut self, failures: u32) -> Duration {
+        let backoff = Backoff::new(self.poll.min_interval, MAX_BACKOFF.max(self.poll.min_interval));
+        backoff::jittered(backoff.after(failures), &mut self.random)
+    }
+
+    fn clear_error(&mut self, id: &TaskId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            self.failing -= usize::from(slot.last_error.take().is_some());
+        }
+    }
+
+    fn put_back(&mut self, id: &TaskId, ask: Ask, due: impl FnOnce(&Slot) -> Duration, change: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.in_flight) else { return };
+        slot.due = due(slot);
+        slot.ask = ask;
+        slot.in_flight = false;
+        change(slot);
+        self.waiting.insert((slot.due, id.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests;
