@@ -1,6 +1,9 @@
 //! x
 pub mod clock;
 pub mod config;
+pub mod health;
+pub mod ledger;
+pub mod metrics;
 pub mod schedule;
 pub mod store;
 pub mod task;

@@ -6,9 +6,11 @@
 
 mod backoff;
 mod gate;
+mod shared;
 
 pub use backoff::{Backoff, MAX_BACKOFF};
 pub use gate::Gate;
+pub use shared::SharedSchedule;
 
 use crate::config::PollConfig;
 use crate::task::{Ask, TaskId};

@@ -152,6 +152,11 @@ impl Store {
         Ok(Self { connection, bounds: bounds.into(), _lock: lock })
     }
 
+    /// The bounds of the latency histograms, in seconds.
+    pub fn bounds(&self) -> &[f64] {
+        &self.bounds
+    }
+
     /// Reads everything for the start. Histograms whose bounds are no longer the configured ones begin anew at `now`.
     ///
     /// # Errors

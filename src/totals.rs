@@ -250,6 +250,15 @@ impl GroupTotals {
         }
     }
 
+    /// Whether the series that a count goes to exists.
+    pub fn has(&self, count: &Count) -> bool {
+        match count {
+            Count::Counter { family, value, .. } => self.counters.contains_key(&(*family, value.clone())),
+            Count::Latency { family, state, .. } => self.histograms.contains_key(&(*family, *state)),
+            Count::LastFailure { error_code, .. } => self.last_failures.contains_key(error_code),
+        }
+    }
+
     /// Adds another group's totals of what was counted since, for totals that were loaded.
     pub fn merge(&mut self, since: &Self) {
         for (key, counter) in &since.counters {

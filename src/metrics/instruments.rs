@@ -1,0 +1,192 @@
+//! The instruments that count from the process's start, in a registry of their own.
+//!
+//! The doc comment of each says what its HELP text says.
+
+use crate::clock::Clock;
+use crate::time::Time;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Request durations, in seconds: from a fast answer to the default timeout.
+const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Commit durations, in seconds: a fast disk syncs within a millisecond, a sick one takes seconds.
+const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+/// Stands for a value that does not exist yet.
+const ABSENT: i64 = i64::MIN;
+
+/// What is built into the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInfo {
+    /// The version in `Cargo.toml`.
+    pub version: &'static str,
+    /// The revision of the source, or `unknown`.
+    pub revision: &'static str,
+    /// The compiler's version.
+    pub rustversion: &'static str,
+}
+
+impl BuildInfo {
+    /// Of this binary.
+    pub const fn of_this_binary() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("DRAGDROPDO_EXPORTER_REVISION"),
+            rustversion: env!("DRAGDROPDO_EXPORTER_RUSTVERSION"),
+        }
+    }
+}
+
+/// The instruments that count from the process's start.
+#[derive(Debug)]
+pub struct Instruments {
+    registry: Registry,
+    /// Finished requests to the D3 API, by outcome.
+    pub api_requests: IntCounterVec,
+    /// Duration of every finished request to the D3 API.
+    pub api_request_duration: Histogram,
+    /// State words of the API that the exporter does not know.
+    pub unknown_states: IntCounter,
+    /// Errors of the durable store.
+    pub store_errors: IntCounter,
+    /// Duration of every commit to the durable store.
+    pub store_commit_duration: Histogram,
+    /// Tasks that each source names.
+    pub discovery_tasks: IntGaugeVec,
+    /// Refreshes of each source that failed.
+    pub discovery_failures: IntCounterVec,
+    up: AtomicI64,
+    last_successful_poll: AtomicI64,
+}
+
+impl Instruments {
+    /// All instruments, with the closed label values `outcomes` of the requests at zero.
+    ///
+    /// # Errors
+    ///
+    /// A name that is registered twice or not allowed: a mistake in this file.
+    pub fn new(outcomes: &[&str], build: BuildInfo, clock: &Clock) -> Result<Self, prometheus::Error> {
+        let instruments = Self {
+            registry: Registry::new(),
+            api_requests: IntCounterVec::new(
+                Opts::new(
+                    "dragdropdo_api_requests_total",
+                    "Finished requests to the D3 API, by outcome. success is a readable 200.",
+                ),
+                &["outcome"],
+            )?,
+            api_request_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "dragdropdo_api_request_duration_seconds",
+                    "Duration of every finished request to the D3 API, whatever its outcome.",
+                )
+                .buckets(REQUEST_BUCKETS.to_vec()),
+            )?,
+            unknown_states: IntCounter::new(
+                "dragdropdo_unknown_states_total",
+                "State words in answers of the D3 API that the exporter does not know. They count as state unknown.",
+            )?,
+            store_errors: IntCounter::new(
+                "dragdropdo_exporter_store_errors_total",
+                "Errors of the durable store: failed commits and reads, and task records that were set aside.",
+            )?,
+            store_commit_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "dragdropdo_exporter_store_commit_duration_seconds",
+                    "Duration of every commit to the durable store.",
+                )
+                .buckets(COMMIT_BUCKETS.to_vec()),
+            )?,
+            discovery_tasks: IntGaugeVec::new(
+                Opts::new("dragdropdo_discovery_tasks", "Tasks that each source of tasks names now."),
+                &["source"],
+            )?,
+            discovery_failures: IntCounterVec::new(
+                Opts::new(
+                    "dragdropdo_discovery_failures_total",
+                    "Refreshes of each source of tasks that failed; its last good list stays in force.",
+                ),
+                &["source"],
+            )?,
+            up: AtomicI64::new(ABSENT),
+            last_successful_poll: AtomicI64::new(ABSENT),
+        };
+        for outcome in outcomes {
+            instruments.api_requests.with_label_values(&[outcome]);
+        }
+        instruments.register(build, clock)?;
+        Ok(instruments)
+    }
+
+    fn register(&self, build: BuildInfo, clock: &Clock) -> Result<(), prometheus::Error> {
+        let build_info = IntGaugeVec::new(
+            Opts::new("dragdropdo_exporter_build_info", "What the exporter was built from; always 1."),
+            &["version", "revision", "rustversion"],
+        )?;
+        build_info.with_label_values(&[build.version, build.revision, build.rustversion]).set(1);
+        let loaded = prometheus::IntGauge::new(
+            "dragdropdo_exporter_config_last_reload_successful",
+            "Whether the latest attempt to load the configuration succeeded.",
+        )?;
+        loaded.set(1);
+        let loaded_at = prometheus::Gauge::new(
+            "dragdropdo_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully, Unix time.",
+        )?;
+        loaded_at.set(clock.wall().as_secs_f64());
+        let collectors: [Box<dyn Collector>; 11] = [
+            Box::new(self.api_requests.clone()),
+            Box::new(self.api_request_duration.clone()),
+            Box::new(self.unknown_states.clone()),
+            Box::new(self.store_errors.clone()),
+            Box::new(self.store_commit_duration.clone()),
+            Box::new(self.discovery_tasks.clone()),
+            Box::new(self.discovery_failures.clone()),
+            Box::new(build_info),
+            Box::new(loaded),
+            Box::new(loaded_at),
+            Box::new(prometheus::process_collector::ProcessCollector::for_self()),
+        ];
+        collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// A source names this many tasks.
+    pub fn source_names(&self, source: &str, tasks: usize) {
+        self.discovery_tasks.with_label_values(&[source]).set(i64::try_from(tasks).unwrap_or(i64::MAX));
+        // The counter exists as soon as its source does.
+        self.discovery_failures.with_label_values(&[source]);
+    }
+
+    /// A request to the API finished.
+    pub fn request_finished(&self, outcome: &str, took: Duration) {
+        self.api_requests.with_label_values(&[outcome]).inc();
+        self.api_request_duration.observe(took.as_secs_f64());
+    }
+
+    /// The latest request got a readable 200, or failed.
+    pub fn set_up(&self, up: bool) {
+        self.up.store(i64::from(up), Ordering::Relaxed);
+    }
+
+    /// An observation was received.
+    pub fn polled(&self, at: Time) {
+        self.last_successful_poll.fetch_max(at.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Whether the latest request succeeded; `None` before the first.
+    pub fn up(&self) -> Option<bool> {
+        Some(self.up.load(Ordering::Relaxed)).filter(|up| *up != ABSENT).map(|up| up == 1)
+    }
+
+    /// When the latest observation was received; `None` before the first.
+    pub fn last_successful_poll(&self) -> Option<Time> {
+        Some(self.last_successful_poll.load(Ordering::Relaxed)).filter(|at| *at != ABSENT).map(Time::from_micros)
+    }
+
+    /// What the registry holds now.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
