@@ -15,7 +15,7 @@ pub const DEFAULT_API_KEY: &str = "d3_live_demo";
 /// The most files of one operation: enough for any test, and it bounds what one request can make the simulator keep.
 pub const MAX_FILES: usize = 1000;
 
-/// The options of the simulated D3 API.
+/// The options of the simulated D3 API. A command that flattens them puts its own options first, or they come under a wrong heading.
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Simulated API")]
 pub struct SimulatorOptions {
@@ -23,13 +23,9 @@ pub struct SimulatorOptions {
     #[arg(long = "api-key", value_name = "KEY", value_delimiter = ',', default_value = DEFAULT_API_KEY)]
     pub api_keys: Vec<String>,
 
-    /// Operations that exist from the start. More are created by POST /api/v1/do.
+    /// Operations that exist from the start; more are created by POST /api/v1/do.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub operations: usize,
-
-    /// What an operation is like.
-    #[command(flatten)]
-    pub plan: PlanOptions,
 
     /// Requests that one key may make, per s, m or h; the whole number may come in one burst.
     #[arg(long, value_name = "N/PERIOD", default_value = "1000/m", value_parser = parse::rate_limit)]
@@ -62,6 +58,11 @@ pub struct SimulatorOptions {
     /// Seed of all chance: the same seed gives the same operations, and the same faults in the answers about each.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+
+    // Flattened ones come last: clap puts every option after them under the last heading too.
+    /// What an operation is like.
+    #[command(flatten)]
+    pub plan: PlanOptions,
 
     /// The form of the status body.
     #[command(flatten)]
@@ -165,7 +166,6 @@ impl Default for SimulatorOptions {
         Self {
             api_keys: vec![DEFAULT_API_KEY.into()],
             operations: 0,
-            plan: PlanOptions::default(),
             rate_limit: RateLimit { requests: NonZeroU32::MIN.saturating_add(999), period: Duration::from_secs(60) },
             retry_after: RetryAfter::None,
             latency: Duration::from_millis(20),
@@ -174,6 +174,7 @@ impl Default for SimulatorOptions {
             forget_input_keys: false,
             unknown_file_not_found: false,
             seed: 1,
+            plan: PlanOptions::default(),
             style: StyleOptions::default(),
             faults: FaultOptions::default(),
         }

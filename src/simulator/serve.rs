@@ -61,7 +61,13 @@ async fn accept(
 ) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, _)) => Some((socket, place)),
+        Ok((socket, _)) => {
+            // Without it, the second piece of an answer waits for the client's acknowledgement of the first.
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "a connection of the simulated API stays slow");
+            }
+            Some((socket, place))
+        }
         Err(error) => {
             tracing::debug!(%error, "the simulated API could not accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
