@@ -5,6 +5,7 @@ pub mod health;
 pub mod ledger;
 pub mod metrics;
 pub mod schedule;
+pub mod simulator;
 pub mod store;
 pub mod task;
 pub mod time;

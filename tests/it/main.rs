@@ -1,3 +1,4 @@
 //! Everything through sockets, files and the binary.
 
 mod config;
+mod simulator;
