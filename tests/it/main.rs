@@ -1,1 +1,3 @@
 //! Everything through sockets, files and the binary.
+
+mod api;
