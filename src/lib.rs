@@ -1,4 +1,5 @@
 //! x
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod health;

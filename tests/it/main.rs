@@ -1,4 +1,5 @@
 //! Everything through sockets, files and the binary.
 
+mod api;
 mod config;
 mod simulator;
