@@ -123,7 +123,6 @@ impl Schedule {
         let wait = self.wait(age);
         let due = |slot: &Slot| if next.at_once { slot.due } else { job.dispatched + wait };
         self.put_back(&job.id, next.ask, due, |slot| slot.failures = 0);
-        self.clear_error(&job.id);
     }
 
     /// The API answered 404 for the task, which it has not known for `unknown_for`.
@@ -132,10 +131,9 @@ impl Schedule {
         let wait = if unknown_for >= UNKNOWN_INTERVAL { UNKNOWN_INTERVAL } else { self.backoff(failures) };
         let due = |slot: &Slot| if next.at_once { slot.due } else { now + wait };
         self.put_back(&job.id, next.ask, due, |slot| slot.failures = slot.failures.saturating_add(1));
-        self.clear_error(&job.id);
     }
 
-    /// The request failed. True when it is the first failure after all went well.
+    /// The request failed.
     pub fn failed(
         &mut self,
         job: &Job,
@@ -143,9 +141,8 @@ impl Schedule {
         retry_after: Option<Duration>,
         error: Box<str>,
         now: Duration,
-    ) -> bool {
+    ) {
         self.gate.set_back(job, setback, retry_after, now);
-        let all_went_well = self.failing == 0;
         let failures = self.slots.get(&job.id).map_or(0, |slot| slot.failures);
         let wait = self.backoff(failures);
         let retry_after = retry_after.filter(|_| setback == Setback::Unavailable).unwrap_or_default();
@@ -164,12 +161,17 @@ impl Schedule {
             self.failing += usize::from(slot.last_error.is_none());
             slot.last_error = Some(error);
         }
-        all_went_well && self.failing > 0
     }
 
-    /// A request got a readable answer: whatever held requests back is over.
+    /// A request got a readable answer: whatever held requests back is over, and its task is well.
     pub fn succeeded(&mut self, job: &Job) {
         self.gate.succeeded(job);
+        self.clear_error(&job.id);
+    }
+
+    /// The API answered that it does not know the task: it is not failing, and says nothing of the key.
+    pub fn not_found(&mut self, job: &Job) {
+        self.clear_error(&job.id);
     }
 
     /// The key has changed: it deserves a try at full speed.

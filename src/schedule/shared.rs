@@ -23,11 +23,23 @@ impl SharedSchedule {
         work(&mut self.schedule.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Works with the schedule in a way that may make a poll due sooner.
+    /// Works with the schedule, and rings when a poll may now be made sooner than before.
     pub fn change<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
-        let result = self.with(work);
-        self.changed.notify_one();
+        let (result, is_sooner) = self.with(|schedule| {
+            let before = schedule.next_at();
+            let result = work(schedule);
+            let after = schedule.next_at();
+            (result, after.is_some_and(|after| before.is_none_or(|before| after < before)))
+        });
+        if is_sooner {
+            self.ring();
+        }
         result
+    }
+
+    /// Makes the poller look at the schedule.
+    pub fn ring(&self) {
+        self.changed.notify_one();
     }
 
     /// Waits for the next change; one that came before is not missed.

@@ -219,16 +219,17 @@ fn the_lag_is_that_of_the_most_overdue_poll() {
 }
 
 #[test]
-fn the_first_failure_is_told_from_those_that_follow_until_all_go_well_again() {
-    let mut schedule = schedule(&["a", "b"]);
-    let jobs = [take_next(&mut schedule), take_next(&mut schedule)];
-    let failed = |schedule: &mut Schedule, job| schedule.failed(job, Setback::Other, None, "x".into(), secs(0));
-    assert!(failed(&mut schedule, &jobs[0]));
-    assert!(!failed(&mut schedule, &jobs[1]));
-    assert_eq!(schedule.failing(), 2);
+fn a_task_is_failing_until_it_is_answered_or_no_longer_polled() {
+    let mut schedule = schedule(&["a", "b", "c"]);
+    let jobs: Vec<Job> = (0..3).map(|_| take_next(&mut schedule)).collect();
     for job in &jobs {
-        schedule.answered(job, later(), secs(1));
+        fail(&mut schedule, job, Setback::Other, None, secs(0));
+        fail(&mut schedule, job, Setback::Other, None, secs(0));
     }
+    assert_eq!(schedule.failing(), 3);
+    schedule.succeeded(&jobs[0]);
+    schedule.not_found(&jobs[1]);
+    schedule.untrack(&jobs[2].id);
     assert_eq!(schedule.failing(), 0);
 }
 

@@ -1,0 +1,224 @@
+//! Carries the schedule out within the budget and the concurrency. It does not interpret what is answered.
+//!
+//! One loop hands out what is due and then sleeps until the next deadline; each poll runs in a worker that goes on with
+//! whatever else is due before it ends, so that many polls that fall due together cost one waking and not one each. A
+//! task is due again only when the ledger has dealt with its answer.
+
+mod budget;
+mod trouble;
+
+use crate::api::{Client, Failure, RequestOutcome};
+use crate::clock::Clock;
+use crate::config::RateLimit;
+use crate::health::{BEAT_EVERY, Heartbeat};
+use crate::ledger::LedgerHandle;
+use crate::metrics::Instruments;
+use crate::schedule::{Job, Setback, SharedSchedule};
+use crate::task::Ask;
+use budget::Budget;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trouble::Trouble;
+
+/// The shortest sleep between two rounds: polls that fall due within it go out together, at most this late.
+const ROUND: Duration = Duration::from_millis(10);
+/// State words that are logged, each once; an API that makes up a new word for each answer must not fill the memory.
+const MAX_TOLD_WORDS: usize = 100;
+
+/// What the poller works with.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Who is polled when.
+    pub schedule: Arc<SharedSchedule>,
+    /// Where the answers go.
+    pub ledger: LedgerHandle,
+    /// Where requests are counted.
+    pub instruments: Arc<Instruments>,
+    /// The sign of life of its loop.
+    pub heartbeat: Heartbeat,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// The poller.
+pub struct Poller {
+    shared: Arc<Shared>,
+    key_changes: watch::Receiver<u64>,
+}
+
+struct Shared {
+    rooms: Rooms,
+    client: Client,
+    budget: Budget,
+    trouble: Mutex<Trouble>,
+    told_words: Mutex<HashSet<String>>,
+    concurrency: usize,
+    in_flight: AtomicUsize,
+    stop: CancellationToken,
+}
+
+/// What is to be done now.
+enum Turn {
+    Poll(Job),
+    /// Nothing before this moment of the monotonic clock, or before something changes.
+    Wait(Option<Duration>),
+}
+
+impl Poller {
+    /// A poller that makes at most `concurrency` requests at once and keeps within `limit`, until `stop` is called.
+    pub fn new(
+        rooms: Rooms,
+        client: Client,
+        key_changes: watch::Receiver<u64>,
+        limit: RateLimit,
+        concurrency: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            budget: Budget::new(limit, rooms.clock.clone()),
+            rooms,
+            client,
+            trouble: Mutex::default(),
+            told_words: Mutex::default(),
+            concurrency,
+            in_flight: AtomicUsize::new(0),
+            stop,
+        };
+        Self { shared: Arc::new(shared), key_changes }
+    }
+
+    /// Polls until it is to stop; the polls that are under way then go on to their end in `workers`.
+    pub async fn run(mut self, workers: TaskTracker) {
+        let clock = self.shared.rooms.clock.clone();
+        let mut watches_key = true;
+        loop {
+            self.shared.rooms.heartbeat.beat();
+            let wake = self.hand_out(&workers);
+            let now = clock.elapsed();
+            let wake = wake.unwrap_or(now + BEAT_EVERY).clamp(now + ROUND, now + BEAT_EVERY);
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                () = tokio::time::sleep_until(clock.instant(wake)) => {}
+                () = self.shared.rooms.schedule.changed() => tokio::time::sleep(ROUND).await,
+                changed = self.key_changes.changed(), if watches_key => {
+                    watches_key = changed.is_ok();
+                    self.shared.rooms.schedule.with(crate::schedule::Schedule::key_changed);
+                }
+            }
+        }
+    }
+
+    /// Starts workers for what is due; answers when there is more to do.
+    fn hand_out(&self, workers: &TaskTracker) -> Option<Duration> {
+        while self.shared.in_flight.load(Ordering::Acquire) < self.shared.concurrency {
+            match self.shared.next() {
+                Turn::Wait(until) => return until,
+                Turn::Poll(job) => {
+                    self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
+                    workers.spawn(Shared::work(self.shared.clone(), job));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Shared {
+    async fn work(self: Arc<Self>, first: Job) {
+        let mut job = first;
+        loop {
+            self.poll(job).await;
+            match self.next() {
+                Turn::Poll(next) => job = next,
+                Turn::Wait(_) => break,
+            }
+        }
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) >= self.concurrency {
+            // The loop had stopped for want of a free place.
+            self.rooms.schedule.ring();
+        }
+    }
+
+    fn next(&self) -> Turn {
+        if self.stop.is_cancelled() {
+            return Turn::Wait(None);
+        }
+        self.rooms.schedule.with(|schedule| {
+            let now = self.rooms.clock.elapsed();
+            match schedule.next_at() {
+                Some(at) if at <= now => match self.budget.take() {
+                    Ok(()) => schedule.take(now).map_or(Turn::Wait(None), Turn::Poll),
+                    Err(wait) => Turn::Wait(Some(now + wait)),
+                },
+                at => Turn::Wait(at),
+            }
+        })
+    }
+
+    async fn poll(&self, job: Job) {
+        let begun = self.rooms.clock.elapsed();
+        let result = self.client.status(&job.id, &job.ask).await;
+        let now = self.rooms.clock.elapsed();
+        let outcome = result.as_ref().map_or_else(|failure| failure.outcome, |_| RequestOutcome::Success);
+        self.rooms.instruments.request_finished(outcome.as_str(), now.saturating_sub(begun));
+        match result {
+            Ok(answer) => {
+                self.rooms.instruments.set_up(true);
+                self.rooms.instruments.polled(answer.observation.received);
+                self.rooms.instruments.unknown_states.inc_by(answer.unknown_states);
+                self.tell_unknown_words(&job, &answer.unknown_words);
+                self.rooms.schedule.change(|schedule| schedule.succeeded(&job));
+                self.recovered(now);
+                self.rooms.ledger.observed(job, answer.observation).await;
+            }
+            Err(failure) if failure.outcome == RequestOutcome::NotFound => {
+                if job.ask == Ask::Task {
+                    tracing::debug!(task_id = %job.id, "the D3 API does not know task {}", job.id);
+                }
+                self.rooms.schedule.with(|schedule| schedule.not_found(&job));
+                self.recovered(now);
+                self.rooms.ledger.not_found(job, self.rooms.clock.wall()).await;
+            }
+            Err(failure) => self.failed(&job, &failure, now),
+        }
+    }
+
+    fn failed(&self, job: &Job, failure: &Failure, now: Duration) {
+        self.rooms.instruments.set_up(false);
+        let setback = match failure.status {
+            Some(429) => Setback::RateLimited,
+            Some(401) => Setback::KeyRejected,
+            Some(403) => Setback::Forbidden,
+            Some(503) => Setback::Unavailable,
+            Some(_) | None => Setback::Other,
+        };
+        let error = format!("{}: {failure}", failure.outcome.as_str());
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).failed(&job.id, failure, now);
+        self.rooms.schedule.change(|schedule| schedule.failed(job, setback, failure.retry_after, error.into(), now));
+    }
+
+    fn recovered(&self, now: Duration) {
+        let failing = self.rooms.schedule.with(|schedule| schedule.failing());
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).succeeded(failing, now);
+    }
+
+    fn tell_unknown_words(&self, job: &Job, words: &[String]) {
+        let mut told = self.told_words.lock().unwrap_or_else(PoisonError::into_inner);
+        for word in words {
+            if told.len() < MAX_TOLD_WORDS && told.insert(word.clone()) {
+                tracing::warn!(
+                    word, task_id = %job.id,
+                    "the D3 API answers with the state word {word:?}, which this exporter does not know: it counts as unknown"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Connections: bounded in number, in time and in what they may send.
+//!
+//! hyper's own server below axum, because `axum::serve` bounds none of these. A client that is slow to send, slow to read
+//! or silent loses its connection; when all places are taken, the connection that has been idle longest makes room.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections at once. Prometheus keeps one; the rest is for people and applications, and fits the usual limit of 1024
+/// open files beside the store and the API's connections.
+const MAX_CONNECTIONS: usize = 768;
+/// The longest that a client may take to send a request's head, and that a connection may be idle: longer than the usual
+/// scrape interval of 15 s, so that its connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest that a write may find no room: a client that does not read an answer is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest request head, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+/// How long connections may go on with what they do at shutdown.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The wait after a failed accept: it fails for want of open files, and some become free.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Binds the listener.
+///
+/// # Errors
+///
+/// An address that is taken, not this machine's, or not resolved.
+pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
+    // As in Prometheus's own flags, an empty host is every address, of both families.
+    match address.strip_prefix(':') {
+        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
+            // A machine without IPv6.
+            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+            bound => bound,
+        },
+        None => TcpListener::bind(address).await,
+    }
+}
+
+/// Serves until `stop` is called; connections then end what they are doing, within two seconds.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let mut places = Places::default();
+    loop {
+        let (stream, _) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            },
+        };
+        let place = places.take();
+        connections.spawn(connection(stream, router.clone(), place, stop.clone()));
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::debug!("connections that were still busy at shutdown are cut");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, place: Arc<Place>, stop: CancellationToken) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let service = hyper::service::service_fn({
+        let place = place.clone();
+        move |request: Request<Incoming>| {
+            let router = router.clone();
+            let busy = Busy::with(&place);
+            async move {
+                let answer = router.oneshot(request.map(Body::new)).await;
+                drop(busy);
+                answer
+            }
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let mut served = pin!(served);
+    tokio::select! {
+        // How a client ends its connection is its own affair.
+        result = served.as_mut() => drop(result),
+        () = place.evicted.cancelled() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await.ok();
+        }
+    }
+}
+
+/// The connections there are, oldest first.
+#[derive(Debug, Default)]
+struct Places(VecDeque<Arc<Place>>);
+
+#[derive(Debug, Default)]
+struct Place {
+    requests: AtomicUsize,
+    evicted: CancellationToken,
+}
+
+impl Places {
+    /// A place for a new connection; when all are taken, the oldest idle connection makes room.
+    fn take(&mut self) -> Arc<Place> {
+        if self.0.len() >= MAX_CONNECTIONS {
+            // Only this list still knows a connection that has ended.
+            self.0.retain(|place| Arc::strong_count(place) > 1);
+        }
+        if self.0.len() >= MAX_CONNECTIONS {
+            let idle = self.0.iter().position(|place| place.requests.load(Ordering::Relaxed) == 0).unwrap_or(0);
+            if let Some(place) = self.0.remove(idle) {
+                place.evicted.cancel();
+            }
+        }
+        let place = Arc::new(Place::default());
+        self.0.push_back(place.clone());
+        place
+    }
+}
+
+/// A request that is being answered.
+struct Busy(Arc<Place>);
+
+impl Busy {
+    fn with(place: &Arc<Place>) -> Self {
+        place.requests.fetch_add(1, Ordering::Relaxed);
+        Self(place.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
