@@ -1,5 +1,5 @@
 //! The client of the D3 API: asks the status of one task or file and reads the answer as an
-//! [`Observation`](crate::task::Observation), or says how the request failed.
+//! [`Observation`], or says how the request failed.
 //!
 //! It never decides when to ask. Whatever the API, a proxy or somebody in between sends, an answer is bounded in time
 //! and memory, and nothing of it but states, file keys and error codes is kept.
