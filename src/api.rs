@@ -1,5 +1,5 @@
 //! The client of the D3 API: asks the status of one task or file and reads the answer as an
-//! [`Observation`](crate::task::Observation), or says how the request failed.
+//! [`Observation`], or says how the request failed.
 //!
 //! It never decides when to ask. Whatever the API, a proxy or somebody in between sends, an answer is bounded in time
 //! and memory, and nothing of it but states, file keys and error codes is kept.
@@ -40,8 +40,8 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// message fits, a page of HTML mostly too, and more costs about as much as a new connection.
 const MAX_DRAINED_BYTES: usize = 64 * 1024;
 
-/// How long that may take: its outcome is known, and a new connection takes no longer.
-const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long that may take, within `api.timeout`: its outcome is known, and a new connection rarely takes longer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 const X_D3_API_KEY: HeaderName = HeaderName::from_static("x-d3-api-key");
 
@@ -202,7 +202,7 @@ pub enum ClientError {
 }
 
 fn http_client(config: &ApiConfig, origin: String) -> reqwest::ClientBuilder {
-    // `execute` is given the timeout that covers redirects, headers and body, so reqwest gets none.
+    // `Client::status` sets one deadline for redirects, headers and body, so reqwest gets no timeout of its own.
     reqwest::Client::builder()
         .user_agent(concat!("dragdropdo-exporter/", env!("CARGO_PKG_VERSION")))
         .default_headers(HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]))
