@@ -19,7 +19,6 @@ mod parse;
 mod requests;
 mod routes;
 mod seed;
-mod serve;
 mod style;
 mod truth;
 mod world;
@@ -133,7 +132,7 @@ impl Simulator {
 
     /// Serves the API on `listener` until `stop` is cancelled, then finishes the answers under way, within two seconds.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        serve::serve(routes::router(self), listener, stop).await;
+        crate::listener::serve(listener, routes::router(self), stop).await;
     }
 
     fn now(&self) -> Time {

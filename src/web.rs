@@ -1,15 +1,13 @@
 //! The routes of the web listener.
 //!
 //! Handlers read the published view and speak to the ledger; they touch neither the store nor the instruments' truth.
-//! `serve` bounds every connection, `refusal` is the one form in which a request is refused.
+//! `refusal` is the one form in which a request is refused; the connections are bounded by [`listener`](crate::listener).
 
 mod refusal;
 mod scrape;
-mod serve;
 mod tasks;
 mod token;
 
-pub use serve::{bind, serve};
 pub use token::{ApiToken, TokenError};
 
 use crate::clock::Clock;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// Connections at once. Prometheus keeps one; the rest is for people and applications, and fits the usual limit of 1024
@@ -54,13 +54,15 @@ pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
 
 /// Serves until `stop` is called; connections then end what they are doing, within two seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let connections = TaskTracker::new();
+    // Whatever still runs when this is dropped is aborted.
+    let mut connections = JoinSet::new();
     let mut places = Places::default();
     loop {
-        let (stream, _) = tokio::select! {
+        let stream = tokio::select! {
             () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+                Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -68,12 +70,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                 }
             },
         };
-        let place = places.take();
-        connections.spawn(connection(stream, router.clone(), place, stop.clone()));
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays slow");
+        }
+        connections.spawn(connection(stream, router.clone(), places.take(), stop.clone()));
     }
     drop(listener);
-    connections.close();
-    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::debug!("connections that were still busy at shutdown are cut");
     }
 }

@@ -1,0 +1,229 @@
+//! The command line, and the only printing.
+
+mod check;
+mod demo;
+mod health;
+mod logs;
+
+use crate::app::{self, Options};
+use crate::clock::Clock;
+use crate::config;
+use crate::listener;
+use crate::simulator::{self, Simulator, SimulatorOptions};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use logs::{LogFormat, LogLevel};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+/// Exit code of a runtime failure.
+const FAILURE: u8 = 1;
+/// Exit code of a wrong command line or configuration; clap's own too.
+const USAGE: u8 = 2;
+
+/// Prometheus exporter for asynchronous DragDropDo (D3) file operations.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dragdropdo-exporter",
+    version,
+    long_version = LONG_VERSION,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command it serves. Every flag can also be given by its environment variable."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("DRAGDROPDO_EXPORTER_REVISION"),
+    ", rustc ",
+    env!("DRAGDROPDO_EXPORTER_RUSTVERSION"),
+    ")"
+);
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Polls the configured tasks and serves their metrics (the default).
+    Serve(ServeArgs),
+    /// Checks a configuration file and contacts nothing.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Runs a simulated D3 API and an exporter of it: no key, no network, nothing to install.
+    Demo(demo::DemoArgs),
+    /// Runs the simulated D3 API alone.
+    Simulate(SimulateArgs),
+    /// Asks a running exporter whether it is healthy; for container health checks.
+    Healthcheck(health::HealthArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ServeArgs {
+    /// Configuration file.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config.yaml",
+        env = "DRAGDROPDO_EXPORTER_CONFIG_FILE"
+    )]
+    config_file: PathBuf,
+    /// Address to listen on, in place of web.listen_address.
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", value_parser = listen_address, env = "DRAGDROPDO_EXPORTER_WEB_LISTEN_ADDRESS")]
+    listen_address: Option<String>,
+    /// Path of the metrics.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path, default_value = "/metrics", env = "DRAGDROPDO_EXPORTER_WEB_TELEMETRY_PATH")]
+    telemetry_path: String,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct LogArgs {
+    /// Least level of what is logged.
+    #[arg(long = "log.level", value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info, env = "DRAGDROPDO_EXPORTER_LOG_LEVEL")]
+    level: LogLevel,
+    /// Format of the log, on standard error.
+    #[arg(long = "log.format", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Logfmt, env = "DRAGDROPDO_EXPORTER_LOG_FORMAT")]
+    format: LogFormat,
+}
+
+#[derive(Args, Clone, Debug)]
+struct SimulateArgs {
+    /// Address to listen on.
+    #[arg(long = "listen-address", value_name = "HOST:PORT", value_parser = listen_address, default_value = simulator::DEFAULT_LISTEN_ADDRESS)]
+    listen_address: String,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    simulator: SimulatorOptions,
+}
+
+/// Runs what the command line says; its result is the process's exit code.
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve(args).await,
+        Command::CheckConfig { file } => check::run(&file),
+        Command::Demo(args) => demo::run(args).await,
+        Command::Simulate(args) => simulate(args).await,
+        Command::Healthcheck(args) => health::run(&args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{:#}", error.cause));
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// Why a command failed, and the exit code that says so.
+struct Failure {
+    cause: anyhow::Error,
+    code: u8,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(cause: anyhow::Error) -> Self {
+        Self { cause, code: FAILURE }
+    }
+}
+
+impl Failure {
+    fn usage(cause: impl Into<anyhow::Error>) -> Self {
+        Self { cause: cause.into(), code: USAGE }
+    }
+}
+
+impl From<app::StartError> for Failure {
+    fn from(error: app::StartError) -> Self {
+        let code = if error.is_about_configuration() { USAGE } else { FAILURE };
+        Self { cause: error.into(), code }
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    logs::start(args.log.level, args.log.format);
+    let mut config = load(&args.config_file)?;
+    if let Some(address) = args.listen_address {
+        config.web.listen_address = address;
+    }
+    let stop = stop_signal()?;
+    let options = Options { telemetry_path: args.telemetry_path };
+    let running = app::start(config, options, Clock::system()).await?;
+    let address = running.address;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "listening on http://{address}");
+    running.run(stop.cancelled_owned()).await.context("the exporter ended")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
+    logs::start(args.log.level, args.log.format);
+    let simulator = Simulator::new(args.simulator, Clock::system()).map_err(Failure::usage)?;
+    let stop = stop_signal()?;
+    let listener = listener::bind(&args.listen_address)
+        .await
+        .with_context(|| format!("cannot listen on {}: choose another --listen-address", args.listen_address))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    say(&format!("The simulated D3 API listens on http://{address} (truth: http://{address}/simulator/truth)"));
+    simulator.serve(listener, stop).await;
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<config::Config, Failure> {
+    config::load(path, &|name| std::env::var(name).ok()).map_err(Failure::usage)
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+fn stop_signal() -> Result<CancellationToken, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+fn listen_address(text: &str) -> Result<String, String> {
+    if config::is_listen_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write host:port, like 127.0.0.1:10211, or :10211 for all addresses".to_owned())
+    }
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    if crate::web::is_telemetry_path(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write an absolute path of its own, like /metrics, of letters, digits and - _ . ~ /".to_owned())
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's room speaks to people")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's room speaks to people")]
+fn complain(text: &str) {
+    eprintln!("dragdropdo-exporter: {text}");
+}

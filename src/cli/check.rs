@@ -1,0 +1,29 @@
+//! `check-config`: reads a configuration file and contacts nothing.
+
+use super::{Failure, load, say};
+use crate::config::{Config, KeySource};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    let config = load(file)?;
+    let groups: BTreeSet<&str> = config.tasks.iter().map(|task| task.group.as_str()).collect();
+    say(&format!("{} is valid: {} tasks in {} groups", file.display(), config.tasks.len(), groups.len()));
+    for (key, path) in missing_files(&config) {
+        say(&format!("note: {key} {} is not here; the exporter will not start without it", path.display()));
+    }
+    Ok(())
+}
+
+fn missing_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let key_file = match &config.api.key {
+        KeySource::File(path) => Some(path.as_path()),
+        KeySource::Inline(_) => None,
+    };
+    let files = [
+        ("api.api_key_file", key_file),
+        ("api.ca_file", config.api.ca_file.as_deref()),
+        ("web.api_token_file", config.web.api_token_file.as_deref()),
+    ];
+    files.into_iter().filter_map(|(key, path)| Some((key, path?))).filter(|(_, path)| !path.exists())
+}
