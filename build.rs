@@ -1,5 +1,4 @@
 //! Tells the binary what it was built from: `dragdropdo_exporter_build_info` shows it.
-#![expect(clippy::print_stdout, reason = "a build script speaks to cargo on standard output")]
 
 use std::path::Path;
 use std::process::Command;

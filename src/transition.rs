@@ -112,10 +112,10 @@ pub fn not_found(record: &mut TaskRecord, at: Time) {
 
 /// Fixes the start of a task that has none, by its submission or registration.
 ///
-/// It is no later than the first observation, so that no latency is negative; a task that has finished keeps what it has.
+/// A task that has been observed has its start, or finished without one: it keeps what it has.
 pub fn fix_start(record: &mut TaskRecord, start: Time) {
-    if record.start.is_none() && record.end.is_none() {
-        record.start = Some(record.first_seen.map_or(start, |seen| seen.min(start)));
+    if record.first_seen.is_none() {
+        record.start.get_or_insert(start);
     }
 }
 
@@ -148,3 +148,8 @@ pub fn answers_the_file(files: &FilesSeen) -> bool {
         FilesSeen::All(_) | FilesSeen::NotSaid => false,
     }
 }
+
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod oracle;

@@ -60,7 +60,7 @@ async fn what_was_committed_is_what_is_loaded() {
 
     let mut store = Store::open(&url, &BOUNDS).await.unwrap();
     let loaded = store.load(later).await.unwrap();
-    assert_eq!(loaded.tasks, [record.clone()]);
+    assert_eq!(loaded.tasks, std::slice::from_ref(&record));
     assert!(loaded.unreadable.is_empty());
     let mut expected = opened[&record.group].clone();
     expected.merge(&added[&record.group]);

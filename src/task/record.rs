@@ -34,7 +34,7 @@ pub struct TaskRecord {
     pub unlisted_since: Option<Time>,
     /// When and why it was given up.
     pub dropped: Option<Dropped>,
-    /// Its files, those of the latest body first and in its order, then those remembered.
+    /// Its files, those that the latest body named first, then those remembered; each in the order in which they came.
     pub files: Vec<FileRecord>,
 }
 

@@ -5,6 +5,7 @@ mod pairing;
 use super::{Policy, latency};
 use crate::task::{ErrorCode, Event, FileHistory, FileKey, FileRecord, FileSeen, FilesSeen, State, TaskRecord};
 use crate::time::Time;
+use pairing::Match;
 
 /// Files of one task remembered beyond those of the latest body. An API that names its files anew with every answer
 /// would otherwise fill the memory; the oldest is forgotten first.
@@ -36,20 +37,41 @@ pub(super) fn observe(record: &mut TaskRecord, seen: &FilesSeen, finish: &Finish
 
 /// The whole list: what it does not name is remembered, what nothing matched is a new file.
 fn observe_list(record: &mut TaskRecord, entries: &[FileSeen], finish: &Finish<'_>, events: &mut Vec<Event>) {
-    let pairs = pairing::pair(&record.files, entries);
+    let matches = pairing::pair(&record.files, entries);
+    let mut went: Vec<bool> = record.files.iter().map(|file| file.present).collect();
+    for found in &matches {
+        if let Match::File(place) = found {
+            went[*place] = false;
+        }
+    }
+    // A failed entry is a file of its own; that an unfinished one went as it came tells how long it can have failed.
+    let gone = record.files.iter().zip(went).filter(|(file, went)| *went && file.state.finished().is_none());
+    let last_unfinished = gone.filter_map(|(file, _)| file.last_unfinished).max();
     for file in &mut record.files {
         file.present = false;
     }
-    for (entry, file) in entries.iter().zip(pairs) {
-        let at = file.unwrap_or_else(|| {
-            record.files.push(FileRecord::new(entry.key.clone(), State::Unknown));
-            record.files.len() - 1
-        });
-        update(&mut record.files[at], entry, finish, events);
+    for (entry, found) in entries.iter().zip(matches) {
+        let at = place_of(record, entry, found);
+        let file = &mut record.files[at];
+        if found == Match::New && entry.state == State::Failed {
+            file.last_unfinished = last_unfinished;
+        }
+        update(file, entry, finish, events);
     }
     // Stable: a list in another order changes nothing that is worth a write.
     record.files.sort_by_key(|file| !file.present);
     record.files.truncate(entries.len() + MAX_REMEMBERED);
+}
+
+/// The place of an entry's file, which is made when it is a new one.
+fn place_of(record: &mut TaskRecord, entry: &FileSeen, found: Match) -> usize {
+    if let Match::File(place) = found {
+        return place;
+    }
+    let mut file = FileRecord::new(entry.key.clone(), State::Unknown);
+    file.counted_completed = found == Match::Counted;
+    record.files.push(file);
+    record.files.len() - 1
 }
 
 /// The file endpoint's answer: whatever key it has now, it is the file that was asked for.
@@ -72,11 +94,12 @@ fn observe_one(
         return;
     }
     let files: Vec<FileRecord> = places.iter().map(|place| record.files[*place].clone()).collect();
-    for (entry, file) in entries.iter().zip(pairing::pair(&files, &entries)) {
-        let at = file.map(|file| places[file]).unwrap_or_else(|| {
-            record.files.push(FileRecord::new(entry.key.clone(), State::Unknown));
-            record.files.len() - 1
-        });
+    for (entry, found) in entries.iter().zip(pairing::pair(&files, &entries)) {
+        let found = match found {
+            Match::File(file) => Match::File(places[file]),
+            Match::New | Match::Counted => found,
+        };
+        let at = place_of(record, entry, found);
         update(&mut record.files[at], entry, finish, events);
     }
 }
