@@ -119,10 +119,19 @@ pub async fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{:#}", error.cause));
+            complain(&story(&error.cause));
             ExitCode::from(error.code)
         }
     }
+}
+
+/// An error with its causes; one that the text before tells already is not told again.
+fn story(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
+        _ if told.contains(&cause) => told,
+        _ if told.is_empty() => cause,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 /// Why a command failed, and the exit code that says so.
