@@ -1,10 +1,12 @@
 # The image of the exporter: one binary on a small Debian, run as nobody in particular on a root filesystem that may be
 # read-only. All it writes goes to the volume.
 #
-#   docker build --tag dragdropdo-exporter .
+#   docker build --tag dragdropdo-exporter --build-arg DRAGDROPDO_EXPORTER_REVISION="$(git rev-parse --short=12 HEAD)" .
 #   docker run --rm --publish 10211:10211 dragdropdo-exporter demo
 #   docker run --publish 10211:10211 --env DRAGDROPDO_API_KEY --volume exporter:/var/lib/dragdropdo-exporter \
 #     --volume "$PWD/config.yaml:/etc/dragdropdo-exporter/config.yaml:ro" --read-only dragdropdo-exporter
+#
+# In place of the environment, the key may be a file: /run/secrets/dragdropdo_api_key, where Compose and Swarm put it.
 #
 # A configuration of your own should keep the `storage` section of deploy/container/config.yaml, the one that the image
 # starts with: paths are relative to the configuration's folder, and in the image that folder cannot be written.
@@ -23,7 +25,11 @@ RUN mkdir -p src tests/it \
     && printf '//! Stands in.\nfn main() {}\n' >src/main.rs \
     && cargo build --release --locked --bin dragdropdo-exporter
 
+COPY build.rs ./
+COPY migrations ./migrations
 COPY src ./src
+# What the build information shows; there is no history in here to read it from.
+ARG DRAGDROPDO_EXPORTER_REVISION
 # Cargo compares times, and the sources may well be older than what stood in for them.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked --bin dragdropdo-exporter \

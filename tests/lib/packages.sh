@@ -9,6 +9,7 @@ declare -A debian_packages=(
   [curl]="command -v curl | scrapes the exporter"
   [debootstrap]="command -v debootstrap | makes the stand-in for the base images"
   [gcc]="command -v cc | compiles the C and assembly of SQLite and of the TLS library"
+  [iproute2]="command -v ip | brings up loopback in the container's network"
   [jq]="command -v jq | reads cargo's and buildah's JSON"
   [libc6-dev]="test -e /usr/include/stdio.h | the C library's headers, for the same"
   [prometheus]="command -v promtool | brings promtool, the judge of the exposition format"
