@@ -1,29 +1,34 @@
-//! Wires the rooms, runs them, and shuts them down within a bound.
+//! Wires the rooms, runs them, reloads their configuration, and shuts them down within a bound.
 
-use crate::api::{Client, ClientError, Key, KeyError, RequestOutcome};
+mod prepared;
+mod reloading;
+
+use crate::api::{ClientError, KeyError, RequestOutcome};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::discovery::DiscoveryError;
 use crate::health::Health;
-use crate::ledger::{self, Ledger, Target};
+use crate::ledger::{self, Ledger};
 use crate::listener;
 use crate::metrics::{BuildInfo, Instruments};
 use crate::poller::{self, Poller};
+use crate::reload::{ReloadHandle, ReloadRequest};
 use crate::schedule::{Schedule, SharedSchedule};
 use crate::store::{Store, StoreError};
-use crate::transition::Policy;
-use crate::web::{self, ApiToken, TokenError};
+use crate::web::{self, SecretError, SharedSettings, TokenError};
+use prepared::Prepared;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use reloading::Reloading;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The name of the source of the tasks in the configuration.
-const STATIC_SOURCE: &str = "static";
 /// How long polls under way may go on at shutdown. With the ledger's share it stays below the five seconds within which
 /// the process ends.
 const DRAIN_POLLS: Duration = Duration::from_millis(2000);
@@ -31,20 +36,28 @@ const DRAIN_POLLS: Duration = Duration::from_millis(2000);
 const DRAIN_LEDGER: Duration = Duration::from_millis(2500);
 
 /// What the command line says beside the configuration.
-#[derive(Clone, Debug)]
 pub struct Options {
     /// The path of the metrics.
     pub telemetry_path: String,
+    /// Whether `POST /-/reload` reloads.
+    pub enable_lifecycle: bool,
+    /// Reads the configuration again, for a reload; `None` where there is no file to read.
+    pub read_again: Option<ReadAgain>,
 }
+
+/// Reads the configuration, with what the command line overrides.
+pub type ReadAgain = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
 /// Why the exporter could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The listener could not be bound.
-    #[error("cannot listen on {address}: {source}; choose another web.listen_address or --web.listen-address")]
+    /// A listener could not be bound.
+    #[error("cannot listen on {address}: {source}; choose another {what}")]
     Bind {
         /// The configured address.
         address: String,
+        /// What configures it.
+        what: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -54,9 +67,15 @@ pub enum StartError {
     /// The token for registrations could not be read.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The secret of webhooks could not be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The API's client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A source of tasks could not be made.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// The store could not be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,7 +90,7 @@ pub enum StartError {
 impl StartError {
     /// Whether what the configuration names is wrong, rather than the machine.
     pub fn is_about_configuration(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Token(_) | Self::Client(_))
+        matches!(self, Self::Key(_) | Self::Token(_) | Self::Secret(_) | Self::Client(_) | Self::Discovery(_))
     }
 }
 
@@ -81,10 +100,15 @@ impl StartError {
 pub struct Broken(&'static str);
 
 /// The running exporter.
-#[derive(Debug)]
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for webhooks, when they have a listener of their own.
+    pub webhook_address: Option<SocketAddr>,
+    /// The way to reload its configuration.
+    pub reload: ReloadHandle,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+    reloading: Reloading,
     stop: CancellationToken,
     stop_ledger: CancellationToken,
     ledger: JoinHandle<()>,
@@ -93,18 +117,20 @@ pub struct Running {
     workers: TaskTracker,
 }
 
-/// Starts the exporter: first the listener, then what can be wrong in the configuration, then the store, then the rest.
+/// Starts the exporter: first the listeners, then what can be wrong in the configuration, then the store, then the rest.
 ///
 /// # Errors
 ///
 /// Whatever keeps it from starting; nothing runs then.
 pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Running, StartError> {
-    let listener = bind(&config.web.listen_address).await?;
-    let key = Key::open(&config.api.key)?;
-    let api_token = config.web.api_token_file.as_deref().map(ApiToken::open).transpose()?;
-    let client = Client::new(&config.api, key.clone(), clock.clone())?;
+    let listener = bind(&config.web.listen_address, "web.listen_address or --web.listen-address").await?;
+    let webhook_listener = match &config.webhook.listen_address {
+        Some(address) => Some(bind(address, "webhook.listen_address").await?),
+        None => None,
+    };
+    let prepared = Prepared::new(&config, &clock)?;
     let mut store = Store::open(&config.storage.url, &config.metrics.latency_buckets).await?;
-    let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await?);
+    let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await?, &config.metrics.latency_buckets);
     let outcomes = RequestOutcome::ALL.map(RequestOutcome::as_str);
     let instruments = Arc::new(Instruments::new(&outcomes, BuildInfo::of_this_binary(), &clock)?);
     let random = StdRng::try_from_rng(&mut SysRng)?;
@@ -122,16 +148,7 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
             heartbeat: health.ledger.clone(),
             clock: clock.clone(),
         },
-        ledger::Settings {
-            policy: Policy {
-                poll_interval: config.poll.interval,
-                abandon_after: config.poll.abandon_after,
-                retention: config.retention,
-            },
-            remember: config.storage.remember,
-            known_error_codes: config.metrics.known_error_codes.clone(),
-            max_error_codes: config.metrics.max_error_codes,
-        },
+        prepared.ledger_settings(&config),
         unreadable,
     );
     let poller = Poller::new(
@@ -142,46 +159,82 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
             heartbeat: health.poller.clone(),
             clock: clock.clone(),
         },
-        client,
-        key.changes(),
-        config.api.rate_limit,
-        config.api.concurrency,
+        prepared.terms(&config),
         stop.clone(),
     );
-    let router = web::router(
-        web::Rooms { view, schedule, ledger: handle.clone(), instruments, health: health.clone(), clock },
-        web::Settings {
-            telemetry_path: options.telemetry_path,
-            latency_buckets: config.metrics.latency_buckets.clone().into(),
-            per_task_limit: config.metrics.per_task_limit,
-            api_token,
-        },
-    );
+    let settings = SharedSettings::new(prepared.web_settings(&config));
+    let (reload, reload_requests) = ReloadHandle::new();
+    let rooms = web::Rooms {
+        view,
+        schedule: schedule.clone(),
+        ledger: handle.clone(),
+        instruments: instruments.clone(),
+        health: health.clone(),
+        clock: clock.clone(),
+    };
+    let layout = web::Layout {
+        telemetry_path: options.telemetry_path,
+        takes_webhooks: webhook_listener.is_none(),
+        reload: options.enable_lifecycle.then(|| reload.clone()),
+    };
+    let router = web::router(rooms.clone(), settings.clone(), layout);
 
-    let address = listener.local_addr().map_err(|source| bind_error(&config.web.listen_address, source))?;
+    let address = local_address(&listener, &config.web.listen_address)?;
+    let webhook_address = match (&webhook_listener, &config.webhook.listen_address) {
+        (Some(listener), Some(address)) => Some(local_address(listener, address)?),
+        _ => None,
+    };
+    let workers = TaskTracker::new();
     let ledger = tokio::spawn(ledger.run(stop_ledger.clone()));
     let web = tokio::spawn(listener::serve(listener, router, stop.clone()));
-    let workers = TaskTracker::new();
-    workers.spawn(key.watch(stop.clone()));
+    if let Some(listener) = webhook_listener {
+        workers.spawn(listener::serve(listener, web::webhook_router(rooms, settings.clone()), stop.clone()));
+    }
+    let mut reloading = Reloading {
+        read_again: options.read_again,
+        terms: poller.terms(),
+        settings,
+        schedule,
+        ledger: handle,
+        instruments,
+        clock,
+        workers: workers.clone(),
+        stop: stop.clone(),
+        generation: stop.child_token(),
+        config,
+    };
+    let first_sweep = reloading.begin(prepared);
     let poller = tokio::spawn({
-        let (workers, health) = (workers.clone(), health.clone());
-        let targets: Vec<Target> = config.tasks.into_iter().map(Target::from).collect();
+        let workers = workers.clone();
         async move {
-            health.poller.during(handle.listed(STATIC_SOURCE, targets)).await;
-            drop(handle);
+            health.poller.during(first_sweep).await;
             health.set_ready();
             poller.run(workers).await;
         }
     });
-    Ok(Running { address, stop, stop_ledger, ledger, poller, web, workers })
+    Ok(Running {
+        address,
+        webhook_address,
+        reload,
+        reload_requests,
+        reloading,
+        stop,
+        stop_ledger,
+        ledger,
+        poller,
+        web,
+        workers,
+    })
 }
 
-async fn bind(address: &str) -> Result<TcpListener, StartError> {
-    listener::bind(address).await.map_err(|source| bind_error(address, source))
+async fn bind(address: &str, what: &'static str) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Bind { address: address.to_owned(), what, source };
+    listener::bind(address).await.map_err(failed)
 }
 
-fn bind_error(address: &str, source: std::io::Error) -> StartError {
-    StartError::Bind { address: address.to_owned(), source }
+fn local_address(listener: &TcpListener, address: &str) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Bind { address: address.to_owned(), what: "address", source };
+    listener.local_addr().map_err(failed)
 }
 
 impl Running {
@@ -191,18 +244,24 @@ impl Running {
     ///
     /// A part that ended by itself.
     pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<(), Broken> {
-        let broken = tokio::select! {
-            () = until => None,
-            _ = &mut self.ledger => Some(Broken("ledger")),
-            _ = &mut self.poller => Some(Broken("poller")),
-            _ = &mut self.web => Some(Broken("web server")),
+        tokio::pin!(until);
+        let broken = loop {
+            tokio::select! {
+                () = &mut until => break None,
+                _ = &mut self.ledger => break Some(Broken("ledger")),
+                _ = &mut self.poller => break Some(Broken("poller")),
+                _ = &mut self.web => break Some(Broken("web server")),
+                Some(request) = self.reload_requests.recv() => {
+                    let result = self.reloading.reload().await;
+                    // Whoever asked may have given up waiting.
+                    request.send(result).ok();
+                }
+            }
         };
         self.stop.cancel();
         self.workers.close();
         if tokio::time::timeout(DRAIN_POLLS, self.workers.wait()).await.is_err() {
-            tracing::info!(
-                "polls that were still under way at shutdown are cut; they are made again after the restart"
-            );
+            tracing::info!("polls that were still under way at shutdown are cut; they are made again after the restart");
         }
         self.stop_ledger.cancel();
         if let Some(broken) = broken {
@@ -212,11 +271,5 @@ impl Running {
             tracing::warn!("the store was still busy at shutdown; what was committed is safe");
         }
         Ok(())
-    }
-}
-
-impl From<crate::config::StaticTask> for Target {
-    fn from(task: crate::config::StaticTask) -> Self {
-        Self { id: task.id, group: task.group, submitted_at: task.submitted_at, file_keys: task.file_keys }
     }
 }

@@ -9,12 +9,15 @@ use crate::app::{self, Options};
 use crate::clock::Clock;
 use crate::config;
 use crate::listener;
+use crate::reload::ReloadHandle;
 use crate::simulator::{self, Simulator, SimulatorOptions};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use logs::{LogFormat, LogLevel};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of a runtime failure.
@@ -81,6 +84,9 @@ struct ServeArgs {
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path, default_value = "/metrics", env = "DRAGDROPDO_EXPORTER_WEB_TELEMETRY_PATH")]
     telemetry_path: String,
+    /// Allows POST /-/reload.
+    #[arg(long = "web.enable-lifecycle", env = "DRAGDROPDO_EXPORTER_WEB_ENABLE_LIFECYCLE")]
+    enable_lifecycle: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -161,18 +167,38 @@ impl From<app::StartError> for Failure {
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
     logs::start(args.log.level, args.log.format);
-    let mut config = load(&args.config_file)?;
-    if let Some(address) = args.listen_address {
-        config.web.listen_address = address;
-    }
     let stop = stop_signal()?;
-    let options = Options { telemetry_path: args.telemetry_path };
+    let hangups = hangup_signal()?;
+    let read = move || {
+        let mut config = read_config(&args.config_file)?;
+        if let Some(address) = &args.listen_address {
+            config.web.listen_address.clone_from(address);
+        }
+        Ok(config)
+    };
+    let config = read().map_err(Failure::usage)?;
+    let options = Options {
+        telemetry_path: args.telemetry_path,
+        enable_lifecycle: args.enable_lifecycle,
+        read_again: Some(Arc::new(read)),
+    };
     let running = app::start(config, options, Clock::system()).await?;
     let address = running.address;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "listening on http://{address}");
+    if let Some(address) = running.webhook_address {
+        tracing::info!(%address, "listening for webhooks on http://{address}");
+    }
+    tokio::spawn(reload_at(hangups, running.reload.clone()));
     running.run(stop.cancelled_owned()).await.context("the exporter ended")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reloads at every SIGHUP. What came of it is in the log and on `/metrics`.
+async fn reload_at(mut hangups: Signal, reload: ReloadHandle) {
+    while hangups.recv().await.is_some() {
+        reload.reload().await.ok();
+    }
 }
 
 async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
@@ -188,13 +214,16 @@ async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(path: &Path) -> Result<config::Config, Failure> {
-    config::load(path, &|name| std::env::var(name).ok()).map_err(Failure::usage)
+fn read_config(path: &Path) -> Result<config::Config, config::ConfigError> {
+    config::load(path, &|name| std::env::var(name).ok())
+}
+
+fn hangup_signal() -> Result<Signal, Failure> {
+    Ok(signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?)
 }
 
 /// Cancelled by SIGTERM or SIGINT.
 fn stop_signal() -> Result<CancellationToken, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let stop = CancellationToken::new();

@@ -8,20 +8,23 @@
 
 mod batch;
 mod codes;
+mod commit;
 mod expiries;
 mod inbox;
 mod wanted;
+mod webhooks;
 
-pub use inbox::{LedgerHandle, RegisterError, Registered, Target};
+pub use inbox::{
+    DeleteError, Delivered, LedgerHandle, ListError, Reconfiguration, RegisterError, Registered, Target, Unavailable,
+};
 
 use crate::clock::Clock;
 use crate::health::Heartbeat;
 use crate::metrics::Instruments;
-use crate::schedule::{Backoff, MAX_BACKOFF, SharedSchedule};
-use crate::store::{Change, Committed, Fate, Loaded, Store, StoreError};
-use crate::task::{Ask, ErrorCode, Event, Observation, TaskId, TaskRecord};
+use crate::schedule::SharedSchedule;
+use crate::store::{Fate, Loaded, Store};
+use crate::task::{Ask, ErrorCode, Group, Observation, TaskId};
 use crate::time::Time;
-use crate::totals::{Count, Totals};
 use crate::transition::{self, Policy};
 use crate::view::View;
 use batch::{Answer, Batch};
@@ -44,9 +47,6 @@ const TICK: Duration = Duration::from_secs(1);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Remembered tasks forgotten in one go, so that a transaction stays short.
 const FORGET_AT_ONCE: u32 = 1000;
-/// The first wait before a failed commit is tried again, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-
 /// What the ledger needs of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -58,6 +58,10 @@ pub struct Settings {
     pub known_error_codes: Vec<ErrorCode>,
     /// `metrics.max_error_codes`.
     pub max_error_codes: usize,
+    /// `webhook.track_unknown`: whether a task first heard of by webhook is tracked.
+    pub track_unknown: bool,
+    /// The sources that list tasks. Until each has given a list, a task that was listed stays listed.
+    pub sources: Vec<String>,
 }
 
 /// What the ledger works with.
@@ -90,6 +94,8 @@ pub struct Ledger {
     set_aside: HashSet<TaskId>,
     /// Tasks whose latest change the store refused.
     refused: HashSet<TaskId>,
+    /// Groups of which everything exists.
+    open_groups: HashSet<Group>,
     forgotten_at: Time,
     store_fails: bool,
 }
@@ -111,6 +117,7 @@ impl Ledger {
             expiries: Expiries::default(),
             set_aside: HashSet::new(),
             refused: HashSet::new(),
+            open_groups: HashSet::new(),
             forgotten_at: now,
             store_fails: false,
             rooms,
@@ -167,11 +174,21 @@ impl Ledger {
             match input {
                 Input::Observed { job, observation } => self.observed(&mut batch, job, &observation),
                 Input::NotFound { job, at } => self.not_found(&mut batch, job, at),
-                Input::Listed { source, targets, done } => {
-                    self.listed(&mut batch, &source, targets, cancel).await;
-                    batch.done.push(done);
+                Input::Listed { source, targets, reply } => {
+                    match self.listed(&mut batch, &source, targets, cancel).await {
+                        Ok(()) => batch.done.push(reply),
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
                 }
                 Input::Register { targets, reply } => self.register(&mut batch, targets, reply).await,
+                Input::Delete { id, reply } => self.delete(&mut batch, &id, reply),
+                Input::Delivered { id, announced, reply } => self.delivered(&mut batch, id, announced, reply).await,
+                Input::Reconfigure { change, reply } => {
+                    // What the batch has counted so far belongs to the buckets there are.
+                    self.commit_and_publish(std::mem::replace(&mut batch, Batch::new(now)), cancel).await;
+                    // Whoever asked may have given up waiting.
+                    drop(reply.send(self.reconfigure(&mut batch, *change).await));
+                }
             }
         }
         self.expire(&mut batch);
@@ -195,8 +212,10 @@ impl Ledger {
         let Some(draft) = batch.draft(&job.id, &self.rooms.view) else { return };
         let events = transition::observe(&mut draft.record, observation, policy, now);
         draft.events.extend(events);
-        // A list that lets it go in this very batch lets go a task that has been observed.
-        draft.fate = Fate::Tracked;
+        if draft.fate == Fate::Forgotten {
+            // A list let it go in this very batch, and now it has been observed.
+            draft.fate = Fate::Tracked;
+        }
         batch.answers.push(Answer { job, had_it, not_found: false });
     }
 
@@ -207,6 +226,35 @@ impl Ledger {
             transition::not_found(&mut draft.record, at);
         }
         batch.answers.push(Answer { job, had_it: false, not_found: of_task });
+    }
+
+    /// Takes over a changed configuration, or nothing of it.
+    async fn reconfigure(&mut self, batch: &mut Batch, change: Reconfiguration) -> Result<(), String> {
+        let now = batch.now;
+        let reset = self.rooms.heartbeat.during(self.rooms.store.set_bounds(&change.bounds, now)).await;
+        match reset {
+            Ok(None) => {}
+            Ok(Some(totals)) => self.rooms.view.replace_totals(totals, &change.bounds),
+            Err(error) => {
+                self.store_failed(&error, "the configuration stays as it is");
+                return Err(error.to_string());
+            }
+        }
+        self.codes.limit_to(change.settings.max_error_codes, &change.settings.known_error_codes);
+        self.settings = change.settings;
+        for source in self.lists.keep_only(&self.settings.sources) {
+            self.rooms.instruments.source_is_gone(&source);
+        }
+        self.open_groups.clear();
+        for group in self.rooms.view.groups() {
+            self.open_group(batch, &group);
+        }
+        self.unlist(batch);
+        // Shorter times may be over sooner than was noted.
+        for record in self.rooms.view.tasks() {
+            self.expiries.note(&record, &self.settings.policy);
+        }
+        Ok(())
     }
 
     fn expire(&mut self, batch: &mut Batch) {
@@ -225,129 +273,6 @@ impl Ledger {
         }
     }
 
-    async fn commit_and_publish(&mut self, mut batch: Batch, cancel: &CancellationToken) {
-        let drafts = batch.take_drafts();
-        let mut changes = Vec::new();
-        let mut told = Vec::new();
-        for draft in drafts {
-            if !draft.is_worth_a_write() {
-                // Only times moved that are not shown.
-                self.rooms.view.touch(&draft.record.id.clone(), |record| {
-                    *record = draft.record;
-                    true
-                });
-                continue;
-            }
-            let mut bounded = |code: &ErrorCode| self.codes.bounded(code);
-            let counts = draft.events.iter().flat_map(|event| Count::of(event, batch.now, &mut bounded)).collect();
-            let moved = draft.moves_deadline(&self.settings.policy);
-            changes.push(Change { record: Arc::new(draft.record), fate: draft.fate, counts });
-            told.push((draft.events, moved));
-        }
-        let committed = if changes.is_empty() && batch.opened.is_empty() {
-            Committed::default()
-        } else {
-            match self.commit(&batch.opened, &changes, batch.now, cancel).await {
-                Some(committed) => committed,
-                // Shutting down without a store: what was observed is observed again after the restart.
-                None => return,
-            }
-        };
-        hold_point();
-        let refused = &committed.refused;
-        let kept =
-            || changes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place)).map(|(_, change)| change);
-        self.rooms.view.publish(kept(), &committed.added);
-        for ((place, change), (events, moved)) in changes.iter().enumerate().zip(&told) {
-            match refused.get(&place) {
-                Some(reason) => self.set_aside_change(change, reason, batch.now),
-                None => {
-                    tell(change, events);
-                    if *moved {
-                        self.expiries.note(&change.record, &self.settings.policy);
-                    }
-                    self.poll_or_not(&change.record, change.fate);
-                    self.refused.remove(&change.record.id);
-                }
-            }
-        }
-        let refused_ids: HashSet<&TaskId> = refused.keys().map(|place| &changes[*place].record.id).collect();
-        self.rooms.schedule.change(|schedule| {
-            let at = self.rooms.clock.elapsed();
-            for answer in &batch.answers {
-                if refused_ids.contains(&answer.job.id) {
-                    schedule.put_off(&answer.job, at);
-                } else if let Some(record) = self.rooms.view.task(&answer.job.id) {
-                    answer.reschedule(&record, schedule, batch.now, at);
-                }
-            }
-        });
-        batch.reply(&changes, refused);
-    }
-
-    /// The task keeps the record that is durable, and what came of it is tried again later.
-    fn set_aside_change(&mut self, change: &Change, reason: &str, now: Time) {
-        let id = &change.record.id;
-        self.rooms.instruments.store_errors.inc();
-        self.expiries.note_at(now.after(MAX_BACKOFF), id);
-        if self.refused.insert(id.clone()) {
-            tracing::error!(
-                task_id = %id, reason,
-                "the store refuses the record of task {id}: it is set aside, shown as it was, and tried again with its next polls"
-            );
-        }
-    }
-
-    /// Begins or ends the polling of a task, as its record wants it.
-    fn poll_or_not(&self, record: &TaskRecord, fate: Fate) {
-        let now = self.rooms.clock.elapsed();
-        if fate == Fate::Tracked && record.settled.is_none() {
-            self.rooms.schedule.change(|schedule| schedule.track(&record.id, transition::first_ask(record), now));
-        } else {
-            self.rooms.schedule.with(|schedule| schedule.untrack(&record.id));
-        }
-    }
-
-    /// Commits, trying again until it succeeds; `None` only when it fails and the process is to end.
-    async fn commit(
-        &mut self,
-        opened: &Totals,
-        changes: &[Change],
-        now: Time,
-        cancel: &CancellationToken,
-    ) -> Option<Committed> {
-        let mut failures = 0;
-        loop {
-            let begun = self.rooms.clock.elapsed();
-            let result = self.rooms.heartbeat.during(self.rooms.store.commit(opened, changes, now)).await;
-            match result {
-                Ok(committed) => {
-                    let took = self.rooms.clock.elapsed().saturating_sub(begun);
-                    self.rooms.instruments.store_commit_duration.observe(took.as_secs_f64());
-                    self.store_answers();
-                    return Some(committed);
-                }
-                Err(error) => {
-                    self.store_failed(&error, "what was observed waits, and is committed when it answers again")
-                }
-            }
-            if cancel.is_cancelled() {
-                let tasks = changes.len();
-                tracing::error!(
-                    tasks,
-                    "ending without a store: the last changes of {tasks} tasks are not durable and will be observed again"
-                );
-                return None;
-            }
-            let wait = Backoff::new(RETRY.0, RETRY.1).after(failures);
-            failures += 1;
-            tokio::select! {
-                () = self.rooms.heartbeat.during(tokio::time::sleep(wait)) => {}
-                () = cancel.cancelled() => {}
-            }
-        }
-    }
-
     /// Forgets remembered tasks whose time is over, unless a list still names them.
     async fn forget(&mut self) {
         let now = self.rooms.clock.wall();
@@ -357,7 +282,9 @@ impl Ledger {
         self.forgotten_at = now;
         let before = Time::from_micros(now.as_micros().saturating_sub(duration_micros(self.settings.remember)));
         let heartbeat = self.rooms.heartbeat.clone();
+        let too_early = Time::from_micros(now.as_micros().saturating_sub(duration_micros(webhooks::KEEP)));
         let forgotten = heartbeat.during(async {
+            self.rooms.store.forget_early_webhooks(too_early).await?;
             let old = self.rooms.store.departed_before(before, FORGET_AT_ONCE).await?;
             if old.is_empty() {
                 return Ok(());
@@ -370,61 +297,11 @@ impl Ledger {
             Err(error) => self.store_failed(&error, "old records are forgotten when it answers again"),
         }
     }
-
-    /// Logs a trouble of the store when it begins, and counts it whenever it shows.
-    fn store_failed(&mut self, error: &StoreError, consequence: &str) {
-        self.rooms.instruments.store_errors.inc();
-        if !self.store_fails {
-            self.store_fails = true;
-            tracing::error!(%error, "the store fails: {error}; {consequence}");
-        }
-    }
-
-    fn store_answers(&mut self) {
-        if self.store_fails {
-            self.store_fails = false;
-            tracing::info!("the store works again");
-        }
-    }
 }
 
-/// What a loaded store makes of the view.
-pub fn view_of(loaded: Loaded) -> (View, Vec<(String, String)>) {
-    (View::new(loaded.tasks, loaded.totals), loaded.unreadable)
-}
-
-/// Between commit and publish: a test can hold the process here and kill it.
-fn hold_point() {
-    #[cfg(feature = "failpoints")]
-    fail::fail_point!("committed");
-}
-
-/// Logs what happened to a task, once it is durable.
-fn tell(change: &Change, events: &[Event]) {
-    let (id, group) = (&change.record.id, &change.record.group);
-    for event in events {
-        match event {
-            Event::TaskFinished { state, latency } => tracing::info!(
-                task_id = %id, %group, state = state.as_str(), latency_ms = latency.map(|latency| latency.as_millis()),
-                "task {id} finished: {}", state.as_str()
-            ),
-            Event::TaskSettled { outcome, unnamed_failure } => {
-                let failed_files = change.record.files.iter().filter(|file| file.counted_failed()).count();
-                tracing::info!(task_id = %id, %group, outcome = outcome.as_str(), failed_files, "task {id} settled: {}", outcome.as_str());
-                if *unnamed_failure {
-                    tracing::warn!(task_id = %id, %group, "task {id} failed, and the API names no failed file");
-                }
-            }
-            Event::FileCompleted { .. } => tracing::debug!(task_id = %id, %group, "a file of task {id} completed"),
-            Event::FileFailed { error_code, .. } => {
-                tracing::warn!(task_id = %id, %group, %error_code, "a file of task {id} failed: {error_code}");
-            }
-            Event::TaskDropped(reason) => tracing::warn!(
-                task_id = %id, %group, reason = reason.as_str(),
-                "task {id} is given up unfinished: {}", reason.as_str()
-            ),
-        }
-    }
+/// What a loaded store makes of the view. `bounds` are those of the latency histograms, in seconds.
+pub fn view_of(loaded: Loaded, bounds: &[f64]) -> (View, Vec<(String, String)>) {
+    (View::new(loaded.tasks, loaded.totals, bounds), loaded.unreadable)
 }
 
 fn duration_micros(duration: Duration) -> i64 {

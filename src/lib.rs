@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod listener;
 pub mod metrics;
 pub mod poller;
+pub mod reload;
 pub mod schedule;
 pub mod simulator;
 pub mod store;

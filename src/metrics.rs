@@ -24,10 +24,10 @@ pub struct Polling {
     pub is_busy: bool,
 }
 
-/// Everything on `/metrics` in the text format 0.0.4. `bounds` are those of the latency histograms, in seconds.
-pub fn render(snapshot: &Snapshot, bounds: &[f64], polling: Polling, instruments: &Instruments) -> String {
+/// Everything on `/metrics` in the text format 0.0.4.
+pub fn render(snapshot: &Snapshot, polling: Polling, instruments: &Instruments) -> String {
     let mut out = String::with_capacity(16 * 1024 + snapshot.tasks.len() * 1024);
-    domain::render(&mut out, snapshot, bounds);
+    domain::render(&mut out, snapshot);
     render_polling(&mut out, polling, instruments);
     for family in instruments.gather() {
         render_gathered(&mut out, &family);

@@ -18,9 +18,8 @@ use crate::task::Ask;
 use budget::Budget;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trouble::Trouble;
@@ -48,16 +47,60 @@ pub struct Rooms {
 /// The poller.
 pub struct Poller {
     shared: Arc<Shared>,
-    key_changes: watch::Receiver<u64>,
+}
+
+/// With what the poller asks, and how much.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The client of the API.
+    pub client: Client,
+    /// The budget that all requests share.
+    pub limit: RateLimit,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+}
+
+/// The terms in force; they may change while the poller runs.
+#[derive(Clone, Debug)]
+pub struct SharedTerms {
+    terms: Arc<RwLock<Arc<InForce>>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct InForce {
+    terms: Terms,
+    /// It outlives a change of other terms: each new budget would begin with a burst.
+    budget: Arc<Budget>,
+}
+
+impl SharedTerms {
+    fn new(terms: Terms, clock: Clock) -> Self {
+        let budget = Arc::new(Budget::new(terms.limit, clock.clone()));
+        Self { terms: Arc::new(RwLock::new(Arc::new(InForce { terms, budget }))), clock }
+    }
+
+    /// Puts others in force, from the next request on.
+    pub fn set(&self, terms: Terms) {
+        let mut in_force = self.terms.write().unwrap_or_else(PoisonError::into_inner);
+        let budget = if terms.limit == in_force.terms.limit {
+            in_force.budget.clone()
+        } else {
+            Arc::new(Budget::new(terms.limit, self.clock.clone()))
+        };
+        *in_force = Arc::new(InForce { terms, budget });
+    }
+
+    fn get(&self) -> Arc<InForce> {
+        self.terms.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 struct Shared {
     rooms: Rooms,
-    client: Client,
-    budget: Budget,
+    terms: SharedTerms,
     trouble: Mutex<Trouble>,
     told_words: Mutex<HashSet<String>>,
-    concurrency: usize,
     in_flight: AtomicUsize,
     stop: CancellationToken,
 }
@@ -70,32 +113,27 @@ enum Turn {
 }
 
 impl Poller {
-    /// A poller that makes at most `concurrency` requests at once and keeps within `limit`, until `stop` is called.
-    pub fn new(
-        rooms: Rooms,
-        client: Client,
-        key_changes: watch::Receiver<u64>,
-        limit: RateLimit,
-        concurrency: usize,
-        stop: CancellationToken,
-    ) -> Self {
+    /// A poller that keeps to `terms`, until `stop` is called.
+    pub fn new(rooms: Rooms, terms: Terms, stop: CancellationToken) -> Self {
         let shared = Shared {
-            budget: Budget::new(limit, rooms.clock.clone()),
+            terms: SharedTerms::new(terms, rooms.clock.clone()),
             rooms,
-            client,
             trouble: Mutex::default(),
             told_words: Mutex::default(),
-            concurrency,
             in_flight: AtomicUsize::new(0),
             stop,
         };
-        Self { shared: Arc::new(shared), key_changes }
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The terms in force, to change them.
+    pub fn terms(&self) -> SharedTerms {
+        self.shared.terms.clone()
     }
 
     /// Polls until it is to stop; the polls that are under way then go on to their end in `workers`.
-    pub async fn run(mut self, workers: TaskTracker) {
+    pub async fn run(self, workers: TaskTracker) {
         let clock = self.shared.rooms.clock.clone();
-        let mut watches_key = true;
         loop {
             self.shared.rooms.heartbeat.beat();
             let wake = self.hand_out(&workers);
@@ -105,17 +143,14 @@ impl Poller {
                 () = self.shared.stop.cancelled() => return,
                 () = tokio::time::sleep_until(clock.instant(wake)) => {}
                 () = self.shared.rooms.schedule.changed() => tokio::time::sleep(ROUND).await,
-                changed = self.key_changes.changed(), if watches_key => {
-                    watches_key = changed.is_ok();
-                    self.shared.rooms.schedule.with(crate::schedule::Schedule::key_changed);
-                }
             }
         }
     }
 
     /// Starts workers for what is due; answers when there is more to do.
     fn hand_out(&self, workers: &TaskTracker) -> Option<Duration> {
-        while self.shared.in_flight.load(Ordering::Acquire) < self.shared.concurrency {
+        let concurrency = self.shared.terms.get().terms.concurrency;
+        while self.shared.in_flight.load(Ordering::Acquire) < concurrency {
             match self.shared.next() {
                 Turn::Wait(until) => return until,
                 Turn::Poll(job) => {
@@ -138,7 +173,7 @@ impl Shared {
                 Turn::Wait(_) => break,
             }
         }
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) >= self.concurrency {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) >= self.terms.get().terms.concurrency {
             // The loop had stopped for want of a free place.
             self.rooms.schedule.ring();
         }
@@ -151,7 +186,7 @@ impl Shared {
         self.rooms.schedule.with(|schedule| {
             let now = self.rooms.clock.elapsed();
             match schedule.next_at() {
-                Some(at) if at <= now => match self.budget.take() {
+                Some(at) if at <= now => match self.terms.get().budget.take() {
                     Ok(()) => schedule.take(now).map_or(Turn::Wait(None), Turn::Poll),
                     Err(wait) => Turn::Wait(Some(now + wait)),
                 },
@@ -162,7 +197,8 @@ impl Shared {
 
     async fn poll(&self, job: Job) {
         let begun = self.rooms.clock.elapsed();
-        let result = self.client.status(&job.id, &job.ask).await;
+        let client = self.terms.get().terms.client.clone();
+        let result = client.status(&job.id, &job.ask).await;
         let now = self.rooms.clock.elapsed();
         let outcome = result.as_ref().map_or_else(|failure| failure.outcome, |_| RequestOutcome::Success);
         self.rooms.instruments.request_finished(outcome.as_str(), now.saturating_sub(begun));

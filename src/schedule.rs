@@ -22,6 +22,9 @@ use std::time::Duration;
 /// A task that the API has not known for this long is asked for once in as long.
 pub const UNKNOWN_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// The least time between two early polls of a task.
+pub const EARLY_AGAIN: Duration = Duration::from_secs(1);
+
 /// One poll to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -75,6 +78,10 @@ struct Slot {
     in_flight: bool,
     failures: u32,
     last_error: Option<Box<str>>,
+    /// When it was last due early.
+    early: Option<Duration>,
+    /// When it is to be polled once more, at the latest, after the poll that is under way.
+    forward: Option<Duration>,
 }
 
 impl Schedule {
@@ -86,7 +93,8 @@ impl Schedule {
     /// Begins to poll a task, at once; a task that is polled already goes on as it was.
     pub fn track(&mut self, id: &TaskId, ask: Ask, now: Duration) {
         if !self.slots.contains_key(id) {
-            let slot = Slot { due: now, ask, in_flight: false, failures: 0, last_error: None };
+            let slot =
+                Slot { due: now, ask, in_flight: false, failures: 0, last_error: None, early: None, forward: None };
             self.waiting.insert((now, id.clone()));
             self.slots.insert(id.clone(), slot);
         }
@@ -174,6 +182,11 @@ impl Schedule {
         self.clear_error(&job.id);
     }
 
+    /// Other numbers of the configuration; they hold from each task's next poll on.
+    pub fn set_poll(&mut self, poll: PollConfig) {
+        self.poll = poll;
+    }
+
     /// The key has changed: it deserves a try at full speed.
     pub fn key_changed(&mut self) {
         self.gate.key_changed();
@@ -184,6 +197,23 @@ impl Schedule {
         let wait = self.backoff(self.slots.get(&job.id).map_or(0, |slot| slot.failures));
         let ask = job.ask.clone();
         self.put_back(&job.id, ask, |_| now + wait, |slot| slot.failures = slot.failures.saturating_add(1));
+    }
+
+    /// Brings a task's next poll forward to now: a webhook spoke of it. It overtakes nobody that is due already.
+    ///
+    /// The same task comes forward again only [`EARLY_AGAIN`] later, so that deliveries repeated without end cost little;
+    /// one that comes while the task is being polled makes it polled once more, since that answer may be older.
+    pub fn bring_forward(&mut self, id: &TaskId, now: Duration) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let at = slot.early.map_or(now, |early| now.max(early + EARLY_AGAIN));
+        if slot.in_flight {
+            slot.forward = Some(at);
+        } else if at < slot.due {
+            self.waiting.remove(&(slot.due, id.clone()));
+            slot.due = at;
+            slot.early = Some(at);
+            self.waiting.insert((at, id.clone()));
+        }
     }
 
     /// How many tasks' latest polls failed.
@@ -232,6 +262,10 @@ impl Schedule {
     fn put_back(&mut self, id: &TaskId, ask: Ask, due: impl FnOnce(&Slot) -> Duration, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.in_flight) else { return };
         slot.due = due(slot);
+        if let Some(at) = slot.forward.take().filter(|at| *at < slot.due) {
+            slot.due = at;
+            slot.early = Some(at);
+        }
         slot.ask = ask;
         slot.in_flight = false;
         change(slot);

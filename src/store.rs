@@ -3,6 +3,7 @@
 //! SQLite in write-ahead mode with full synchronous commits. A commit either keeps everything it was given or nothing,
 //! but for single task rows that the database refuses: they are left out, with what they would have counted, and named.
 
+mod early;
 mod lock;
 mod rows;
 mod totals;
@@ -25,8 +26,10 @@ use std::time::Duration;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The migrations, oldest first: version, description, SQL. One that has been released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "records and totals", include_str!("../migrations/0001_records_and_totals.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "records and totals", include_str!("../migrations/0001_records_and_totals.sql")),
+    (2, "webhooks", include_str!("../migrations/0002_webhooks.sql")),
+];
 
 /// Where a record stands after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,44 @@ pub struct Change {
     pub fate: Fate,
     /// What is counted with it, in its group.
     pub counts: Vec<Count>,
+}
+
+/// A webhook delivery about a task that is not tracked, kept in case it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyWebhook {
+    /// The task.
+    pub id: TaskId,
+    /// When it says that the task ended, if it does.
+    pub announced: Option<Time>,
+    /// When it was received.
+    pub received: Time,
+}
+
+/// Everything that is committed in one transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work<'a> {
+    /// Totals that come to exist, for groups newly known.
+    pub opened: Option<&'a Totals>,
+    /// Task records and what they make count.
+    pub changes: &'a [Change],
+    /// Webhook deliveries to keep.
+    pub early_webhooks: &'a [EarlyWebhook],
+}
+
+impl Work<'_> {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.opened.is_none() && self.changes.is_empty() && self.early_webhooks.is_empty()
+    }
+}
+
+/// What is remembered of a task that is not tracked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Its record, if it was tracked before.
+    pub record: Option<TaskRecord>,
+    /// A webhook delivery that came before it was known.
+    pub early_webhook: Option<EarlyWebhook>,
 }
 
 /// What a commit did.
@@ -177,25 +218,52 @@ impl Store {
         Ok(loaded)
     }
 
-    /// The record of a task that has left the gauges, if it is still remembered.
+    /// What is remembered of a task that is not tracked.
     ///
     /// # Errors
     ///
     /// A database that does not answer, or a row that cannot be read.
-    pub async fn recall(&mut self, id: &TaskId) -> Result<Option<TaskRecord>, StoreError> {
+    pub async fn recall(&mut self, id: &TaskId) -> Result<Recalled, StoreError> {
         let found = sqlx::query(rows::SELECT_ONE).bind(id.as_str()).fetch_optional(&mut self.connection).await?;
-        found.map(|row| rows::read(&row)).transpose().map_err(StoreError::Database)
+        let record = found.map(|row| rows::read(&row)).transpose()?;
+        let found = sqlx::query("SELECT announced, received FROM early_webhook WHERE task_id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut self.connection)
+            .await?;
+        let early_webhook = found
+            .map(|row| -> Result<EarlyWebhook, sqlx::Error> {
+                let announced = row.try_get::<Option<i64>, _>(0)?.map(Time::from_micros);
+                Ok(EarlyWebhook { id: id.clone(), announced, received: Time::from_micros(row.try_get(1)?) })
+            })
+            .transpose()?;
+        Ok(Recalled { record, early_webhook })
     }
 
-    /// Commits all of it in one transaction: `opened` are totals that come to exist, for groups newly known.
+    /// Changes the bounds of the latency histograms, which begin anew at `now`, and reads all totals again; `None` when
+    /// the bounds are those that it has.
+    ///
+    /// # Errors
+    ///
+    /// A database that does not answer; the bounds are as they were then.
+    pub async fn set_bounds(&mut self, bounds: &[f64], now: Time) -> Result<Option<Totals>, StoreError> {
+        if bounds == &*self.bounds {
+            return Ok(None);
+        }
+        let totals = totals::load(&mut self.connection, bounds, now).await?;
+        self.bounds = bounds.into();
+        Ok(Some(totals))
+    }
+
+    /// Commits all of it in one transaction.
     ///
     /// # Errors
     ///
     /// A database that does not answer or has no room; nothing is changed then.
-    pub async fn commit(&mut self, opened: &Totals, changes: &[Change], now: Time) -> Result<Committed, StoreError> {
+    pub async fn commit(&mut self, work: Work<'_>, now: Time) -> Result<Committed, StoreError> {
+        let changes = work.changes;
         let mut refused = BTreeMap::new();
         loop {
-            let mut added = opened.clone();
+            let mut added = work.opened.cloned().unwrap_or_default();
             for (_, change) in changes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place)) {
                 let group = &change.record.group;
                 if change.counts.is_empty() {
@@ -206,7 +274,7 @@ impl Store {
                     totals.add(count, &self.bounds, now);
                 }
             }
-            match self.try_commit(&added, changes, &refused).await? {
+            match self.try_commit(&added, work, &refused).await? {
                 None => return Ok(Committed { added, refused }),
                 Some((place, reason)) => {
                     refused.insert(place, reason);
@@ -219,11 +287,11 @@ impl Store {
     async fn try_commit(
         &mut self,
         added: &Totals,
-        changes: &[Change],
+        work: Work<'_>,
         refused: &BTreeMap<usize, String>,
     ) -> Result<Option<(usize, String)>, StoreError> {
         let mut transaction = self.connection.begin().await?;
-        for (place, change) in changes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place)) {
+        for (place, change) in work.changes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place)) {
             let statement = match change.fate {
                 Fate::Tracked => rows::upsert(&change.record, None),
                 Fate::Departed(at) => rows::upsert(&change.record, Some(at)),
@@ -240,6 +308,7 @@ impl Store {
             }
         }
         totals::add(&mut transaction, added, &self.bounds).await?;
+        early::keep(&mut transaction, work.early_webhooks).await?;
         transaction.commit().await?;
         Ok(None)
     }
@@ -272,6 +341,17 @@ impl Store {
             sqlx::query(rows::KEEP_DEPARTED).bind(now.as_micros()).bind(id).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Deletes webhook deliveries that were kept since before `before`.
+    ///
+    /// # Errors
+    ///
+    /// A database that does not answer; nothing is changed then.
+    pub async fn forget_early_webhooks(&mut self, before: Time) -> Result<(), StoreError> {
+        let statement = sqlx::query("DELETE FROM early_webhook WHERE received < $1").bind(before.as_micros());
+        statement.execute(&mut self.connection).await?;
         Ok(())
     }
 

@@ -54,8 +54,13 @@ pub fn observe(record: &mut TaskRecord, observation: &Observation, policy: &Poli
         Some(state) => {
             record.finished = Some(state);
             if record.end.is_none() {
-                record.end = Some(received);
-                let latency = latency::known(record.start, received, record.last_unfinished, policy);
+                let announced = announced_end(record, received);
+                let end = announced.unwrap_or(received);
+                record.end = Some(end);
+                record.announced = None;
+                // What a webhook announced has no uncertainty.
+                let last_unfinished = announced.or(record.last_unfinished);
+                let latency = latency::known(record.start, end, last_unfinished, policy);
                 events.push(Event::TaskFinished { state, latency });
             }
         }
@@ -102,6 +107,27 @@ pub fn differ_durably(before: &TaskRecord, after: &TaskRecord) -> bool {
         record
     };
     strip(before) != strip(after)
+}
+
+/// Notes when a signed webhook says that the task ended.
+///
+/// Of several, the earliest that is not before the last unfinished observation counts.
+pub fn announce(record: &mut TaskRecord, at: Time) {
+    if record.end.is_some() {
+        return;
+    }
+    let is_possible = |at: &Time| record.last_unfinished.is_none_or(|last| *at >= last);
+    record.announced = match record.announced.filter(is_possible) {
+        Some(known) if is_possible(&at) => Some(known.min(at)),
+        Some(known) => Some(known),
+        None => Some(at),
+    };
+}
+
+/// The announced end, when it lies between the last unfinished and the first finished observation.
+fn announced_end(record: &TaskRecord, received: Time) -> Option<Time> {
+    let earliest = record.last_unfinished.or(record.start);
+    record.announced.filter(|at| *at <= received && earliest.is_none_or(|earliest| *at >= earliest))
 }
 
 /// Notes that the API answered 404 for the task: its state is unknown until it is observed again.

@@ -24,6 +24,7 @@ struct Tables {
     /// In the order in which the per-task metrics cover them.
     places: BTreeSet<Place>,
     groups: BTreeMap<Group, GroupTables>,
+    bounds: Arc<[f64]>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ struct GroupTables {
 pub struct Snapshot {
     /// Every known group.
     pub groups: Vec<GroupSnapshot>,
+    /// The bounds of the latency histograms, in seconds.
+    pub bounds: Arc<[f64]>,
     /// The tasks that the per-task metrics cover: unfinished ones, oldest first, then finished ones, newest first.
     pub tasks: Vec<Arc<TaskRecord>>,
     /// How many tracked tasks the limit hides.
@@ -61,9 +64,9 @@ pub struct GroupSnapshot {
 }
 
 impl View {
-    /// The view of what was loaded.
-    pub fn new(tasks: Vec<TaskRecord>, totals: Totals) -> Self {
-        let mut tables = Tables::default();
+    /// The view of what was loaded. `bounds` are those of the latency histograms, in seconds.
+    pub fn new(tasks: Vec<TaskRecord>, totals: Totals, bounds: &[f64]) -> Self {
+        let mut tables = Tables { bounds: bounds.into(), ..Tables::default() };
         for (group, totals) in totals {
             tables.groups.entry(group).or_default().totals = Arc::new(totals);
         }
@@ -85,6 +88,15 @@ impl View {
                 Fate::Tracked => tables.put(change.record.clone()),
                 Fate::Departed(_) | Fate::Forgotten => {}
             }
+        }
+    }
+
+    /// Shows totals that were read anew, with histograms of other bounds.
+    pub fn replace_totals(&self, totals: Totals, bounds: &[f64]) {
+        let mut tables = self.lock();
+        tables.bounds = bounds.into();
+        for (group, totals) in totals {
+            tables.groups.entry(group).or_default().totals = Arc::new(totals);
         }
     }
 
@@ -126,7 +138,7 @@ impl View {
             totals: tables.totals.clone(),
         });
         let tasks = tables.places.iter().take(limit).filter_map(|place| tables.tasks.get(place.id()).cloned());
-        Snapshot { groups: groups.collect(), tasks: tasks.collect(), hidden: tables.tasks.len().saturating_sub(limit) }
+        Snapshot { groups: groups.collect(), bounds: tables.bounds.clone(), tasks: tasks.collect(), hidden: tables.tasks.len().saturating_sub(limit) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -207,7 +219,7 @@ mod tests {
             record("done late", Some(0), Some(20)),
             record("old", Some(1), None),
         ];
-        let view = View::new(tasks, Totals::new());
+        let view = View::new(tasks, Totals::new(), &[]);
         let order =
             |limit| -> Vec<String> { view.snapshot(limit).tasks.iter().map(|task| task.id.to_string()).collect() };
         assert_eq!(order(9), ["old", "young", "never seen", "done late", "done early"]);
@@ -218,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_task_that_departs_takes_its_gauges_along_and_leaves_the_totals() {
-        let view = View::new(vec![record("a", Some(1), None), record("b", Some(5), None)], Totals::new());
+        let view = View::new(vec![record("a", Some(1), None), record("b", Some(5), None)], Totals::new(), &[1.0]);
         let mut added = Totals::new();
         for count in Count::group_at_zero(&[]) {
             added.entry(Group::default()).or_default().add(&count, &[1.0], NOW);

@@ -3,26 +3,30 @@
 //! Handlers read the published view and speak to the ledger; they touch neither the store nor the instruments' truth.
 //! `refusal` is the one form in which a request is refused; the connections are bounded by [`listener`](crate::listener).
 
+mod body;
 mod refusal;
 mod scrape;
 mod tasks;
 mod token;
+mod webhook;
 
 pub use token::{ApiToken, TokenError};
+pub use webhook::{SecretError, WebhookSecret};
 
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::ledger::LedgerHandle;
 use crate::metrics::Instruments;
+use crate::reload::ReloadHandle;
 use crate::schedule::SharedSchedule;
 use crate::view::View;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use refusal::Refusal;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tower_http::compression::CompressionLayer;
 
 /// What the routes answer from.
@@ -42,39 +46,90 @@ pub struct Rooms {
     pub clock: Clock,
 }
 
-/// What the routes need of the configuration and the command line.
+/// What the routes need of the configuration; it may change while they serve.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The path of the metrics.
-    pub telemetry_path: String,
-    /// `metrics.latency_buckets`, in seconds.
-    pub latency_buckets: Arc<[f64]>,
     /// `metrics.per_task_limit`.
     pub per_task_limit: usize,
-    /// The token that registrations need; without one they are refused.
+    /// The token that changing anything needs; without one it is refused.
     pub api_token: Option<ApiToken>,
+    /// The secret with which webhooks are signed; without one they are refused.
+    pub webhook_secret: Option<WebhookSecret>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct SharedSettings(Arc<RwLock<Arc<Settings>>>);
+
+impl SharedSettings {
+    /// Shares settings.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(settings))))
+    }
+
+    /// Puts others in force.
+    pub fn set(&self, settings: Settings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn get(&self) -> Arc<Settings> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The routes of the web listener that depend on how the exporter was started.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// Whether webhooks come to the web listener, rather than to one of their own.
+    pub takes_webhooks: bool,
+    /// Who reloads the configuration; `None` without `--web.enable-lifecycle`.
+    pub reload: Option<ReloadHandle>,
 }
 
 #[derive(Clone)]
 struct Web {
     rooms: Rooms,
-    settings: Arc<Settings>,
+    settings: SharedSettings,
+    layout: Layout,
 }
 
-/// All routes.
-pub fn router(rooms: Rooms, settings: Settings) -> Router {
-    let telemetry_path = settings.telemetry_path.clone();
-    let web = Web { rooms, settings: Arc::new(settings) };
-    Router::new()
+impl Web {
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+}
+
+/// The routes of the web listener.
+pub fn router(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Router {
+    let telemetry_path = layout.telemetry_path.clone();
+    let takes_webhooks = layout.takes_webhooks;
+    let web = Web { rooms, settings, layout };
+    let router = Router::new()
         .route(&telemetry_path, get(scrape::metrics))
         .route("/api/v1/tasks", get(tasks::list).post(tasks::register))
         .layer(CompressionLayer::new().gzip(true))
+        .route("/api/v1/tasks/{id}", delete(tasks::forget))
         .route("/", get(front))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
-        .fallback(no_such_route)
+        .route("/-/reload", post(reload));
+    let router = if takes_webhooks { router.route(webhook::PATH, post(webhook::deliver)) } else { router };
+    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(web)
+}
+
+/// The routes of a listener for webhooks alone.
+pub fn webhook_router(rooms: Rooms, settings: SharedSettings) -> Router {
+    let layout = Layout { telemetry_path: String::new(), takes_webhooks: true, reload: None };
+    let only_webhooks = || async {
+        Refusal::new(StatusCode::NOT_FOUND, format!("this listener takes webhooks alone: POST {}", webhook::PATH))
+    };
+    Router::new()
+        .route(webhook::PATH, post(webhook::deliver))
+        .fallback(only_webhooks)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(web)
+        .with_state(Web { rooms, settings, layout })
 }
 
 /// Whether the metrics can be at this path: it is absolute, plain, and not the place of another route.
@@ -87,7 +142,7 @@ pub fn is_telemetry_path(path: &str) -> bool {
 }
 
 async fn front(State(web): State<Web>) -> Html<String> {
-    let metrics = &web.settings.telemetry_path;
+    let metrics = &web.layout.telemetry_path;
     let version = env!("CARGO_PKG_VERSION");
     let tracked: u64 = web.rooms.view.snapshot(0).groups.iter().flat_map(|group| group.tasks).sum();
     Html(format!(
@@ -121,14 +176,30 @@ async fn ready(State(web): State<Web>) -> Response {
 
 async fn no_such_route(State(web): State<Web>, uri: Uri) -> Refusal {
     let what = format!(
-        "there is no {}: there are {}, /api/v1/tasks, /-/healthy, /-/ready and /",
+        "there is no {}: there are {}, /api/v1/tasks, /webhooks/dragdropdo, /-/healthy, /-/ready, /-/reload and /",
         uri.path(),
-        web.settings.telemetry_path
+        web.layout.telemetry_path
     );
     Refusal::new(StatusCode::NOT_FOUND, what)
 }
 
+async fn reload(State(web): State<Web>) -> Result<&'static str, Refusal> {
+    let Some(reload) = &web.layout.reload else {
+        let what = "the configuration can't be reloaded over HTTP here: start with --web.enable-lifecycle, or send SIGHUP";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, what));
+    };
+    match reload.reload().await {
+        Ok(()) => Ok("the configuration is reloaded.\n"),
+        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
+    }
+}
+
 async fn no_such_method(method: Method, uri: Uri) -> Refusal {
-    let allowed = if uri.path() == "/api/v1/tasks" { "GET and POST" } else { "GET" };
+    let allowed = match uri.path() {
+        "/api/v1/tasks" => "GET or POST",
+        "/-/reload" | webhook::PATH => "POST",
+        path if path.starts_with("/api/v1/tasks/") => "DELETE",
+        _ => "GET",
+    };
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}: use {allowed}", uri.path()))
 }

@@ -1,12 +1,12 @@
 //! `check-config`: reads a configuration file and contacts nothing.
 
-use super::{Failure, load, say};
+use super::{Failure, read_config, say};
 use crate::config::{Config, KeySource};
 use std::collections::BTreeSet;
 use std::path::Path;
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
-    let config = load(file)?;
+    let config = read_config(file).map_err(Failure::usage)?;
     let groups: BTreeSet<&str> = config.tasks.iter().map(|task| task.group.as_str()).collect();
     say(&format!("{} is valid: {} tasks in {} groups", file.display(), config.tasks.len(), groups.len()));
     for (key, path) in missing_files(&config) {
@@ -24,6 +24,7 @@ fn missing_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)>
         ("api.api_key_file", key_file),
         ("api.ca_file", config.api.ca_file.as_deref()),
         ("web.api_token_file", config.web.api_token_file.as_deref()),
+        ("webhook.secret_file", config.webhook.secret_file.as_deref()),
     ];
     files.into_iter().filter_map(|(key, path)| Some((key, path?))).filter(|(_, path)| !path.exists())
 }

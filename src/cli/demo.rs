@@ -59,7 +59,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let simulated = tokio::spawn(simulator.serve(listener, stop.clone()));
 
     let config = configure(&args.listen_address, &api, &api_key, folder.path())?;
-    let options = Options { telemetry_path: "/metrics".to_owned() };
+    let options = Options { telemetry_path: "/metrics".to_owned(), enable_lifecycle: false, read_again: None };
     let running = app::start(config, options, Clock::system()).await?;
     let exporter = format!("http://{}", reachable(running.address));
     say(&format!(

@@ -1,8 +1,8 @@
 //! What a batch is about to change, before it is committed.
 
-use super::inbox::{RegisterError, Registered, Reply};
+use super::inbox::{DeleteError, Delivered, ListError, RegisterError, Registered, Reply, Unavailable};
 use crate::schedule::{Job, Schedule};
-use crate::store::{Change, Fate};
+use crate::store::{Change, EarlyWebhook, Fate};
 use crate::task::{Event, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::totals::Totals;
@@ -21,9 +21,17 @@ pub(super) struct Batch {
     /// Polls that were answered.
     pub(super) answers: Vec<Answer>,
     /// Those who wait for a list to be tracked.
-    pub(super) done: Vec<oneshot::Sender<()>>,
+    pub(super) done: Vec<oneshot::Sender<Result<(), ListError>>>,
     /// Those who wait for a registration to be durable.
     pub(super) registrations: Vec<(Reply, Vec<Registered>)>,
+    /// Webhook deliveries about tasks that are not tracked.
+    pub(super) early_webhooks: Vec<EarlyWebhook>,
+    /// Tasks of which a webhook spoke: their polls come forward.
+    pub(super) announced: Vec<TaskId>,
+    /// Those who wait for a webhook delivery to be durable.
+    pub(super) deliveries: Vec<(oneshot::Sender<Result<Delivered, Unavailable>>, Delivered)>,
+    /// Those who wait for a task to be forgotten.
+    pub(super) deletions: Vec<oneshot::Sender<Result<(), DeleteError>>>,
     drafts: Vec<Draft>,
     places: HashMap<TaskId, usize>,
 }
@@ -55,6 +63,10 @@ impl Batch {
             answers: Vec::new(),
             done: Vec::new(),
             registrations: Vec::new(),
+            early_webhooks: Vec::new(),
+            announced: Vec::new(),
+            deliveries: Vec::new(),
+            deletions: Vec::new(),
             drafts: Vec::new(),
             places: HashMap::new(),
         }
@@ -87,6 +99,11 @@ impl Batch {
         self.drafts.len() - 1
     }
 
+    /// The tasks that the batch is about to change.
+    pub(super) fn ids(&self) -> Vec<TaskId> {
+        self.places.keys().cloned().collect()
+    }
+
     pub(super) fn take_drafts(&mut self) -> Vec<Draft> {
         self.places.clear();
         std::mem::take(&mut self.drafts)
@@ -104,7 +121,13 @@ impl Batch {
             reply.send(refusal.map_or(Ok(registered), Err)).ok();
         }
         for done in self.done {
-            done.send(()).ok();
+            done.send(Ok(())).ok();
+        }
+        for (reply, delivered) in self.deliveries {
+            reply.send(Ok(delivered)).ok();
+        }
+        for reply in self.deletions {
+            reply.send(Ok(())).ok();
         }
     }
 }

@@ -18,6 +18,12 @@ impl ErrorCodes {
         codes
     }
 
+    /// Another limit, and other codes that are configured.
+    pub(super) fn limit_to(&mut self, limit: usize, known: &[ErrorCode]) {
+        self.limit = limit;
+        self.named.extend(known.iter().filter(|code| !is_reserved(code)).cloned());
+    }
+
     /// The code under which a failure is counted.
     pub(super) fn bounded(&mut self, code: &ErrorCode) -> ErrorCode {
         if is_reserved(code) || self.named.contains(code) {

@@ -1,5 +1,6 @@
 //! What the ledger is told, and by whom.
 
+use super::Settings;
 use crate::schedule::Job;
 use crate::task::{FileKey, Group, Observation, TaskId};
 use crate::time::Time;
@@ -63,15 +64,79 @@ pub enum RegisterError {
     ShuttingDown,
 }
 
+/// Why a list of tasks was refused. What its source named before stays in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// One group too many.
+    #[error("the group {group:?} would be the {nth}th, and at most {limit} are allowed: use one of those there are", nth = limit + 1)]
+    TooManyGroups {
+        /// The new group.
+        group: Group,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The exporter is shutting down.
+    #[error("the exporter is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a task was not forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// It is not tracked.
+    #[error("the task {0} is not tracked: GET /api/v1/tasks shows those that are")]
+    NotTracked(TaskId),
+    /// Lists name it.
+    #[error("the task {id} is named by {lists}: take it off there, and it goes by itself", lists = sources.join(", "))]
+    Listed {
+        /// The task.
+        id: TaskId,
+        /// The sources that name it.
+        sources: Vec<String>,
+    },
+    /// The exporter is shutting down.
+    #[error("the exporter is shutting down: try again when it is back")]
+    ShuttingDown,
+}
+
+/// What became of a webhook delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is about a task that is tracked.
+    Accepted,
+    /// It is about a task that is not tracked; it is kept for a while.
+    UnknownTask,
+}
+
+/// The ledger does not take anything now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store does not answer, or the exporter is shutting down: send it again")]
+pub struct Unavailable;
+
 pub(super) enum Input {
     /// A poll was answered with an observation.
     Observed { job: Job, observation: Observation },
     /// A poll was answered with 404.
     NotFound { job: Job, at: Time },
     /// A source of tasks names these and no others.
-    Listed { source: String, targets: Vec<Target>, done: oneshot::Sender<()> },
+    Listed { source: String, targets: Vec<Target>, reply: oneshot::Sender<Result<(), ListError>> },
     /// Somebody registers tasks over HTTP.
     Register { targets: Vec<Target>, reply: Reply },
+    /// Somebody wants a registered task forgotten.
+    Delete { id: TaskId, reply: oneshot::Sender<Result<(), DeleteError>> },
+    /// A signed webhook speaks of a task, and perhaps of its end.
+    Delivered { id: TaskId, announced: Option<Time>, reply: oneshot::Sender<Result<Delivered, Unavailable>> },
+    /// The configuration has changed.
+    Reconfigure { change: Box<Reconfiguration>, reply: oneshot::Sender<Result<(), String>> },
+}
+
+/// What a changed configuration changes for the ledger.
+#[derive(Clone, Debug)]
+pub struct Reconfiguration {
+    /// The numbers and limits.
+    pub settings: Settings,
+    /// The bounds of the latency histograms, in seconds.
+    pub bounds: Vec<f64>,
 }
 
 pub(super) type Reply = oneshot::Sender<Result<Vec<Registered>, RegisterError>>;
@@ -97,11 +162,13 @@ impl LedgerHandle {
     }
 
     /// Tells which tasks a source names now; returns when they are tracked.
-    pub async fn listed(&self, source: &str, targets: Vec<Target>) {
-        let (done, wait) = oneshot::channel();
-        self.tell(Input::Listed { source: source.to_owned(), targets, done }).await;
-        // An error means that the ledger has ended, and with it the process.
-        wait.await.ok();
+    ///
+    /// # Errors
+    ///
+    /// A group too many; the source's last list stays in force then.
+    pub async fn listed(&self, source: &str, targets: Vec<Target>) -> Result<(), ListError> {
+        let ask = |reply| Input::Listed { source: source.to_owned(), targets, reply };
+        self.ask(ask).await.unwrap_or(Err(ListError::ShuttingDown))
     }
 
     /// Registers tasks; returns when they are durable.
@@ -110,9 +177,42 @@ impl LedgerHandle {
     ///
     /// A group too many, or a store that refuses a record or does not answer.
     pub async fn register(&self, targets: Vec<Target>) -> Result<Vec<Registered>, RegisterError> {
+        self.ask(|reply| Input::Register { targets, reply }).await.unwrap_or(Err(RegisterError::ShuttingDown))
+    }
+
+    /// Forgets a registered task: it leaves the gauges, and its record only prevents counting it again.
+    ///
+    /// # Errors
+    ///
+    /// A task that is not tracked, or that a list names.
+    pub async fn delete(&self, id: TaskId) -> Result<(), DeleteError> {
+        self.ask(|reply| Input::Delete { id, reply }).await.unwrap_or(Err(DeleteError::ShuttingDown))
+    }
+
+    /// Tells of a signed webhook; returns when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// A store that does not answer.
+    pub async fn delivered(&self, id: TaskId, announced: Option<Time>) -> Result<Delivered, Unavailable> {
+        self.ask(|reply| Input::Delivered { id, announced, reply }).await.unwrap_or(Err(Unavailable))
+    }
+
+    /// Changes the ledger's part of the configuration, as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// A store that does not answer, with its reason.
+    pub async fn reconfigure(&self, change: Reconfiguration) -> Result<(), String> {
+        let ended = || Err("the exporter is shutting down".to_owned());
+        self.ask(|reply| Input::Reconfigure { change: Box::new(change), reply }).await.unwrap_or_else(ended)
+    }
+
+    /// The ledger's answer; `None` when it has ended.
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
         let (reply, wait) = oneshot::channel();
-        self.tell(Input::Register { targets, reply }).await;
-        wait.await.unwrap_or(Err(RegisterError::ShuttingDown))
+        self.tell(input(reply)).await;
+        wait.await.ok()
     }
 
     async fn tell(&self, input: Input) {

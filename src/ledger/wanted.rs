@@ -1,14 +1,15 @@
-//! Tasks come and go: lists that name them, and registrations.
+//! Tasks come and go: lists that name them, registrations, and tasks that are to be forgotten.
 
-use super::inbox::{RegisterError, Registered, Reply, Target};
+use super::inbox::{DeleteError, ListError, RegisterError, Registered, Reply, Target};
 use super::{Batch, Ledger};
 use crate::schedule::Backoff;
-use crate::store::{Fate, StoreError};
+use crate::store::{Fate, Recalled, StoreError};
 use crate::task::{DropReason, Group, TaskId, TaskRecord};
 use crate::time::Time;
-use crate::totals::Count;
+use crate::totals::{Count, GroupTotals};
 use crate::transition;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Groups at most: each has some forty series, and a group is a kind of work and not a customer or a file.
@@ -25,7 +26,30 @@ impl Lists {
     pub(super) fn name(&self, id: &str) -> bool {
         TaskId::new(id).is_ok_and(|id| self.sources.values().any(|ids| ids.contains(&id)))
     }
+
+    /// The sources whose lists name the task.
+    fn naming(&self, id: &TaskId) -> Vec<String> {
+        let mut sources: Vec<String> =
+            self.sources.iter().filter(|(_, ids)| ids.contains(id)).map(|(source, _)| source.clone()).collect();
+        sources.sort_unstable();
+        sources
+    }
+
+    /// Whether each of these sources has given a list.
+    fn are_complete(&self, sources: &[String]) -> bool {
+        sources.iter().all(|source| self.sources.contains_key(source))
+    }
+
+    /// Forgets the lists of all other sources, and names those.
+    pub(super) fn keep_only(&mut self, sources: &[String]) -> Vec<String> {
+        let gone: Vec<String> = self.sources.keys().filter(|source| !sources.contains(source)).cloned().collect();
+        self.sources.retain(|source, _| sources.contains(source));
+        gone
+    }
 }
+
+/// One group too many.
+pub(super) struct NoRoom(Group);
 
 impl Ledger {
     /// A source names these tasks and no others.
@@ -35,7 +59,9 @@ impl Ledger {
         source: &str,
         targets: Vec<Target>,
         cancel: &CancellationToken,
-    ) {
+    ) -> Result<(), ListError> {
+        self.has_room_for(batch, targets.iter().map(|target| &target.group))
+            .map_err(|NoRoom(group)| ListError::TooManyGroups { group, limit: MAX_GROUPS })?;
         let ids: HashSet<TaskId> = targets.iter().map(|target| target.id.clone()).collect();
         self.rooms.instruments.source_names(source, ids.len());
         self.lists.sources.insert(source.to_owned(), ids);
@@ -43,36 +69,51 @@ impl Ledger {
             if self.set_aside.contains(&target.id) {
                 continue;
             }
-            let now = batch.now;
-            self.open_group(batch, &target.group);
+            let names_alone = self.lists.naming(&target.id).len() == 1;
             if let Some(draft) = batch.draft(&target.id, &self.rooms.view) {
-                name_in_list(&mut draft.record, &target);
+                // The first to name a task says what its group is.
+                let takes_group = names_alone && !draft.record.registered;
+                draft.fate = Fate::Tracked;
+                name_in_list(&mut draft.record, &target, takes_group);
+                if takes_group {
+                    self.open_group(batch, &target.group);
+                }
                 continue;
             }
-            let Some(remembered) = self.recall_until_answered(&target.id, cancel).await else { continue };
-            match remembered {
-                None => name_in_list(
-                    &mut batch.add(TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys)).record,
-                    &target,
-                ),
-                Some(record) if is_abandoned(&record) => {}
-                Some(record) => {
-                    let draft = batch.add(record);
-                    take_up_again(&mut draft.record, now);
-                    name_in_list(&mut draft.record, &target);
+            let Some(recalled) = self.recall_until_answered(&target.id, cancel).await else { continue };
+            let record = match recalled.record {
+                Some(record) if is_abandoned(&record) => continue,
+                Some(mut record) => {
+                    take_up_again(&mut record, batch.now);
+                    record
                 }
-            }
+                None => TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys),
+            };
+            self.open_group(batch, &target.group);
+            let mut record = record;
+            let takes_group = !record.registered;
+            name_in_list(&mut record, &target, takes_group);
+            self.apply_early(batch, &mut record, recalled.early_webhook);
+            batch.add(record);
         }
         self.unlist(batch);
+        Ok(())
     }
 
     /// Tasks that no list names any more: a task never observed goes at once, the others are followed to their end.
-    fn unlist(&mut self, batch: &mut Batch) {
+    ///
+    /// A source that has given no list since the start may still name them.
+    pub(super) fn unlist(&mut self, batch: &mut Batch) {
+        if !self.lists.are_complete(&self.settings.sources) {
+            return;
+        }
         let now = batch.now;
-        for record in self.rooms.view.tasks() {
-            if record.unlisted_since.is_none()
-                && !self.lists.name(record.id.as_str())
-                && let Some(draft) = batch.draft(&record.id, &self.rooms.view)
+        let listed = self.rooms.view.tasks().into_iter().filter(|record| record.unlisted_since.is_none());
+        let ids: Vec<TaskId> = listed.map(|record| record.id.clone()).chain(batch.ids()).collect();
+        for id in ids {
+            if !self.lists.name(id.as_str())
+                && let Some(draft) = batch.draft(&id, &self.rooms.view)
+                && draft.record.unlisted_since.is_none()
             {
                 draft.record.unlisted_since = Some(now);
                 if !draft.record.registered && draft.record.first_seen.is_none() {
@@ -97,84 +138,134 @@ impl Ledger {
         targets: Vec<Target>,
     ) -> Result<Vec<Registered>, RegisterError> {
         // First everything that can be refused, so that a refusal changes nothing.
-        let mut remembered = HashMap::new();
-        let mut groups: BTreeSet<Group> = self.rooms.view.groups();
-        groups.extend(batch.opened.keys().cloned());
+        let mut recalled = HashMap::new();
+        let mut new_groups = Vec::new();
         for target in &targets {
             if self.set_aside.contains(&target.id) {
                 return Err(RegisterError::SetAside(target.id.clone()));
             }
-            if batch.draft(&target.id, &self.rooms.view).is_some() || remembered.contains_key(&target.id) {
-                continue;
+            if let Some(draft) = batch.draft(&target.id, &self.rooms.view) {
+                new_groups.extend(may_move(&draft.record).then_some(&target.group));
+            } else if !recalled.contains_key(&target.id) {
+                let found = match self.recall(&target.id).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        self.store_failed(&error, "nothing can be registered until it answers again");
+                        return Err(RegisterError::StoreUnavailable);
+                    }
+                };
+                new_groups.extend(found.record.is_none().then_some(&target.group));
+                recalled.insert(target.id.clone(), found);
             }
-            let found = match self.recall(&target.id).await {
-                Ok(found) => found,
-                Err(error) => {
-                    self.store_failed(&error, "nothing can be registered until it answers again");
-                    return Err(RegisterError::StoreUnavailable);
-                }
-            };
-            if found.is_none() && groups.insert(target.group.clone()) && groups.len() > MAX_GROUPS {
-                return Err(RegisterError::TooManyGroups { group: target.group.clone(), limit: MAX_GROUPS });
-            }
-            remembered.insert(target.id.clone(), found);
         }
-        let now = batch.now;
+        self.has_room_for(batch, new_groups)
+            .map_err(|NoRoom(group)| RegisterError::TooManyGroups { group, limit: MAX_GROUPS })?;
         let mut registered = Vec::with_capacity(targets.len());
         for target in targets {
-            let found = remembered.remove(&target.id).flatten();
-            let known = found.is_some() || batch.draft(&target.id, &self.rooms.view).is_some();
-            let group = match found {
-                Some(record) if is_abandoned(&record) => record.group,
-                Some(record) => {
-                    let draft = batch.add(record);
-                    take_up_again(&mut draft.record, now);
-                    register_in(&mut draft.record, &target, now);
-                    draft.record.group.clone()
-                }
-                None => {
-                    if !known {
-                        self.open_group(batch, &target.group);
-                        let new = TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys);
-                        batch.add(new).record.unlisted_since = Some(now);
-                    }
-                    let Some(draft) = batch.draft(&target.id, &self.rooms.view) else { continue };
-                    // A task that a list let go unobserved in this very batch stays after all.
-                    draft.fate = Fate::Tracked;
-                    register_in(&mut draft.record, &target, now);
-                    draft.record.group.clone()
-                }
-            };
-            registered.push(Registered { id: target.id, group, is_new: !known });
+            let found = recalled.remove(&target.id);
+            registered.push(self.register_one(batch, target, found));
         }
         Ok(registered)
     }
 
+    fn register_one(&mut self, batch: &mut Batch, target: Target, recalled: Option<Recalled>) -> Registered {
+        let now = batch.now;
+        if let Some(draft) = batch.draft(&target.id, &self.rooms.view) {
+            // A task that a list let go, or somebody deleted, in this very batch stays after all.
+            draft.fate = Fate::Tracked;
+            let moves = may_move(&draft.record);
+            if moves {
+                draft.record.group = target.group.clone();
+            }
+            register_in(&mut draft.record, &target, now);
+            let group = draft.record.group.clone();
+            if moves {
+                self.open_group(batch, &group);
+            }
+            return Registered { id: target.id, group, is_new: false };
+        }
+        let recalled = recalled.unwrap_or_default();
+        let is_new = recalled.record.is_none();
+        let mut record = match recalled.record {
+            Some(record) if is_abandoned(&record) => {
+                return Registered { id: target.id, group: record.group, is_new };
+            }
+            Some(record) => record,
+            None => {
+                self.open_group(batch, &target.group);
+                TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys)
+            }
+        };
+        take_up_again(&mut record, now);
+        register_in(&mut record, &target, now);
+        self.apply_early(batch, &mut record, recalled.early_webhook);
+        let group = record.group.clone();
+        batch.add(record);
+        Registered { id: target.id, group, is_new }
+    }
+
+    /// Somebody wants a task forgotten. Its record goes on preventing that it is counted again.
+    pub(super) fn delete(&mut self, batch: &mut Batch, id: &TaskId, reply: oneshot::Sender<Result<(), DeleteError>>) {
+        let now = batch.now;
+        let sources = self.lists.naming(id);
+        let refusal = match batch.draft(id, &self.rooms.view).filter(|draft| draft.fate == Fate::Tracked) {
+            None => DeleteError::NotTracked(id.clone()),
+            Some(_) if !sources.is_empty() => DeleteError::Listed { id: id.clone(), sources },
+            Some(draft) => {
+                draft.record.registered = false;
+                draft.fate = Fate::Departed(now);
+                batch.deletions.push(reply);
+                return;
+            }
+        };
+        // Whoever asked may have given up waiting.
+        reply.send(Err(refusal)).ok();
+    }
+
+    /// Whether these groups are known or may still come to be known.
+    pub(super) fn has_room_for<'a>(
+        &self,
+        batch: &Batch,
+        groups: impl IntoIterator<Item = &'a Group>,
+    ) -> Result<(), NoRoom> {
+        let mut known: BTreeSet<Group> = self.rooms.view.groups();
+        known.extend(batch.opened.keys().cloned());
+        for group in groups {
+            if !known.contains(group) {
+                known.insert(group.clone());
+                if known.len() > MAX_GROUPS {
+                    return Err(NoRoom(group.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a group known, with everything in it at zero.
-    fn open_group(&mut self, batch: &mut Batch, group: &Group) {
-        if batch.opened.contains_key(group) {
+    pub(super) fn open_group(&mut self, batch: &mut Batch, group: &Group) {
+        if self.open_groups.contains(group) || batch.opened.contains_key(group) {
             return;
         }
         let known = self.rooms.view.totals().remove(group);
-        let mut totals = crate::totals::GroupTotals::default();
-        let bounds = self.rooms.store.bounds();
+        let mut totals = GroupTotals::default();
         for count in Count::group_at_zero(&self.settings.known_error_codes) {
-            let exists = known.as_ref().is_some_and(|known| known.has(&count));
-            if !exists {
-                totals.add(&count, bounds, batch.now);
+            if !known.as_ref().is_some_and(|known| known.has(&count)) {
+                totals.add(&count, self.rooms.store.bounds(), batch.now);
             }
         }
-        if totals != crate::totals::GroupTotals::default() {
+        if totals == GroupTotals::default() {
+            self.open_groups.insert(group.clone());
+        } else {
             batch.opened.insert(group.clone(), totals);
         }
     }
 
-    async fn recall(&mut self, id: &TaskId) -> Result<Option<TaskRecord>, StoreError> {
+    pub(super) async fn recall(&mut self, id: &TaskId) -> Result<Recalled, StoreError> {
         self.rooms.heartbeat.during(self.rooms.store.recall(id)).await
     }
 
     /// Asks the store until it answers; `None` when the process is to end or the row cannot be read.
-    async fn recall_until_answered(&mut self, id: &TaskId, cancel: &CancellationToken) -> Option<Option<TaskRecord>> {
+    async fn recall_until_answered(&mut self, id: &TaskId, cancel: &CancellationToken) -> Option<Recalled> {
         let mut failures = 0;
         loop {
             match self.recall(id).await {
@@ -187,7 +278,7 @@ impl Ledger {
                 }
                 Err(error) => self.store_failed(&error, "listed tasks wait until it answers again"),
             }
-            let wait = Backoff::new(super::RETRY.0, super::RETRY.1).after(failures);
+            let wait = Backoff::new(super::commit::RETRY.0, super::commit::RETRY.1).after(failures);
             failures += 1;
             tokio::select! {
                 () = self.rooms.heartbeat.during(tokio::time::sleep(wait)) => {}
@@ -197,10 +288,12 @@ impl Ledger {
     }
 }
 
-fn name_in_list(record: &mut TaskRecord, target: &Target) {
+fn name_in_list(record: &mut TaskRecord, target: &Target, takes_group: bool) {
     record.unlisted_since = None;
-    record.group = target.group.clone();
-    if record.first_seen.is_none() {
+    if takes_group {
+        record.group = target.group.clone();
+    }
+    if record.first_seen.is_none() && takes_group {
         let given = TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys);
         record.narrowed = given.narrowed;
         record.files = given.files;
@@ -215,6 +308,12 @@ fn register_in(record: &mut TaskRecord, target: &Target, now: Time) {
     transition::fix_start(record, target.submitted_at.unwrap_or(now));
 }
 
+/// Whether a registration says what the group of a task is that was known before: of one that only a webhook has spoken
+/// of, and of which nothing has been counted.
+fn may_move(record: &TaskRecord) -> bool {
+    record.first_seen.is_none() && record.unlisted_since.is_some()
+}
+
 /// A task that had left the gauges is wanted again: nothing of it is counted anew.
 fn take_up_again(record: &mut TaskRecord, now: Time) {
     record.dropped = None;
@@ -223,6 +322,6 @@ fn take_up_again(record: &mut TaskRecord, now: Time) {
 }
 
 /// A task that was given up because of its age would be given up again at once.
-fn is_abandoned(record: &TaskRecord) -> bool {
+pub(super) fn is_abandoned(record: &TaskRecord) -> bool {
     record.dropped.is_some_and(|dropped| dropped.reason == DropReason::Abandoned)
 }

@@ -6,7 +6,7 @@ use crate::totals::{CounterFamily, HistogramFamily};
 use crate::view::{GroupSnapshot, Snapshot};
 use std::sync::Arc;
 
-pub(super) fn render(out: &mut String, snapshot: &Snapshot, bounds: &[f64]) {
+pub(super) fn render(out: &mut String, snapshot: &Snapshot) {
     by_state(
         out,
         snapshot,
@@ -27,7 +27,7 @@ pub(super) fn render(out: &mut String, snapshot: &Snapshot, bounds: &[f64]) {
     }
     last_failures(out, snapshot);
     for family in HistogramFamily::ALL {
-        histograms(out, snapshot, family, bounds);
+        histograms(out, snapshot, family);
     }
     oldest_unfinished(out, snapshot);
     tasks(out, &snapshot.tasks);
@@ -103,7 +103,7 @@ fn last_failures(out: &mut String, snapshot: &Snapshot) {
     }
 }
 
-fn histograms(out: &mut String, snapshot: &Snapshot, which: HistogramFamily, bounds: &[f64]) {
+fn histograms(out: &mut String, snapshot: &Snapshot, which: HistogramFamily) {
     let help = match which {
         HistogramFamily::TaskLatency => {
             "Time from a task's start until it finished, where it is known well enough, by the state it ended in."
@@ -117,7 +117,7 @@ fn histograms(out: &mut String, snapshot: &Snapshot, which: HistogramFamily, bou
         for state in Finished::ALL {
             let Some(histogram) = group.totals.histograms.get(&(which, state)) else { continue };
             let mut cumulative = 0;
-            let buckets = bounds.iter().zip(&histogram.buckets).map(|(bound, count)| {
+            let buckets = snapshot.bounds.iter().zip(&histogram.buckets).map(|(bound, count)| {
                 cumulative += count;
                 (*bound, cumulative)
             });

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::time::Time;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ use std::time::Duration;
 const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Commit durations, in seconds: a fast disk syncs within a millisecond, a sick one takes seconds.
 const COMMIT_BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+/// The events of webhooks that are counted by name.
+const WEBHOOK_EVENTS: [&str; 5] =
+    ["operation.completed", "operation.failed", "fileTask.completed", "fileTask.failed", "other"];
+/// What can become of a webhook delivery.
+const WEBHOOK_OUTCOMES: [&str; 4] = ["accepted", "unknown_task", "bad_signature", "malformed"];
 /// Stands for a value that does not exist yet.
 const ABSENT: i64 = i64::MIN;
 
@@ -57,6 +62,10 @@ pub struct Instruments {
     pub discovery_tasks: IntGaugeVec,
     /// Refreshes of each source that failed.
     pub discovery_failures: IntCounterVec,
+    /// Webhook deliveries, by event and outcome.
+    pub webhooks: IntCounterVec,
+    config_loaded: IntGauge,
+    config_loaded_at: Gauge,
     up: AtomicI64,
     last_successful_poll: AtomicI64,
 }
@@ -110,6 +119,21 @@ impl Instruments {
                 ),
                 &["source"],
             )?,
+            webhooks: IntCounterVec::new(
+                Opts::new(
+                    "dragdropdo_webhooks_total",
+                    "Webhook deliveries, by event and outcome. unknown_task: signed, about a task that is not tracked.",
+                ),
+                &["event", "outcome"],
+            )?,
+            config_loaded: IntGauge::new(
+                "dragdropdo_exporter_config_last_reload_successful",
+                "Whether the latest attempt to load the configuration succeeded.",
+            )?,
+            config_loaded_at: Gauge::new(
+                "dragdropdo_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded successfully, Unix time.",
+            )?,
             up: AtomicI64::new(ABSENT),
             last_successful_poll: AtomicI64::new(ABSENT),
         };
@@ -126,17 +150,13 @@ impl Instruments {
             &["version", "revision", "rustversion"],
         )?;
         build_info.with_label_values(&[build.version, build.revision, build.rustversion]).set(1);
-        let loaded = prometheus::IntGauge::new(
-            "dragdropdo_exporter_config_last_reload_successful",
-            "Whether the latest attempt to load the configuration succeeded.",
-        )?;
-        loaded.set(1);
-        let loaded_at = prometheus::Gauge::new(
-            "dragdropdo_exporter_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last loaded successfully, Unix time.",
-        )?;
-        loaded_at.set(clock.wall().as_secs_f64());
-        let collectors: [Box<dyn Collector>; 11] = [
+        self.config_loaded(Some(clock.wall()));
+        for event in WEBHOOK_EVENTS {
+            for outcome in WEBHOOK_OUTCOMES {
+                self.webhooks.with_label_values(&[event, outcome]);
+            }
+        }
+        let collectors: [Box<dyn Collector>; 12] = [
             Box::new(self.api_requests.clone()),
             Box::new(self.api_request_duration.clone()),
             Box::new(self.unknown_states.clone()),
@@ -145,8 +165,9 @@ impl Instruments {
             Box::new(self.discovery_tasks.clone()),
             Box::new(self.discovery_failures.clone()),
             Box::new(build_info),
-            Box::new(loaded),
-            Box::new(loaded_at),
+            Box::new(self.config_loaded.clone()),
+            Box::new(self.config_loaded_at.clone()),
+            Box::new(self.webhooks.clone()),
             Box::new(prometheus::process_collector::ProcessCollector::for_self()),
         ];
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
@@ -157,6 +178,31 @@ impl Instruments {
         self.discovery_tasks.with_label_values(&[source]).set(i64::try_from(tasks).unwrap_or(i64::MAX));
         // The counter exists as soon as its source does.
         self.discovery_failures.with_label_values(&[source]);
+    }
+
+    /// A source is no longer configured.
+    pub fn source_is_gone(&self, source: &str) {
+        for removed in [
+            self.discovery_tasks.remove_label_values(&[source]),
+            self.discovery_failures.remove_label_values(&[source]),
+        ] {
+            if let Err(error) = removed {
+                tracing::debug!(%error, source, "a source had no series");
+            }
+        }
+    }
+
+    /// A webhook delivery was dealt with.
+    pub fn webhook(&self, event: &str, outcome: &str) {
+        self.webhooks.with_label_values(&[event, outcome]).inc();
+    }
+
+    /// The configuration was loaded at this time, or could not be.
+    pub fn config_loaded(&self, at: Option<Time>) {
+        self.config_loaded.set(i64::from(at.is_some()));
+        if let Some(at) = at {
+            self.config_loaded_at.set(at.as_secs_f64());
+        }
     }
 
     /// A request to the API finished.

@@ -11,10 +11,10 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use std::error::Error;
 
 pub(super) const SELECT_TRACKED: &str = "SELECT id, grp, registered, narrowed, state, started, first_seen, last_unfinished, ended, finished, settled, \
-     outcome, not_found_since, unlisted_since, dropped, drop_reason, files FROM task WHERE departed IS NULL";
+     outcome, not_found_since, unlisted_since, dropped, drop_reason, files, announced FROM task WHERE departed IS NULL";
 
 pub(super) const SELECT_ONE: &str = "SELECT id, grp, registered, narrowed, state, started, first_seen, last_unfinished, ended, finished, settled, \
-     outcome, not_found_since, unlisted_since, dropped, drop_reason, files FROM task WHERE id = $1";
+     outcome, not_found_since, unlisted_since, dropped, drop_reason, files, announced FROM task WHERE id = $1";
 
 pub(super) const SELECT_DEPARTED_BEFORE: &str = "SELECT id FROM task WHERE departed < $1 ORDER BY departed LIMIT $2";
 
@@ -25,15 +25,15 @@ pub(super) const DELETE_DEPARTED: &str = "DELETE FROM task WHERE id = $1 AND dep
 pub(super) const KEEP_DEPARTED: &str = "UPDATE task SET departed = $1 WHERE id = $2 AND departed IS NOT NULL";
 
 const UPSERT: &str = "INSERT INTO task (id, grp, registered, narrowed, state, started, first_seen, last_unfinished, ended, finished, \
-     settled, outcome, not_found_since, unlisted_since, dropped, drop_reason, files, departed) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+     settled, outcome, not_found_since, unlisted_since, dropped, drop_reason, files, departed, announced) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
      ON CONFLICT (id) DO UPDATE SET grp = excluded.grp, registered = excluded.registered, \
      narrowed = excluded.narrowed, state = excluded.state, started = excluded.started, \
      first_seen = excluded.first_seen, last_unfinished = excluded.last_unfinished, ended = excluded.ended, \
      finished = excluded.finished, settled = excluded.settled, outcome = excluded.outcome, \
      not_found_since = excluded.not_found_since, unlisted_since = excluded.unlisted_since, \
      dropped = excluded.dropped, drop_reason = excluded.drop_reason, files = excluded.files, \
-     departed = excluded.departed";
+     departed = excluded.departed, announced = excluded.announced";
 
 /// The statement that keeps a record.
 pub(super) fn upsert(record: &TaskRecord, departed: Option<Time>) -> sqlx::query::Query<'_, Sqlite, SqliteArguments> {
@@ -58,6 +58,7 @@ pub(super) fn upsert(record: &TaskRecord, departed: Option<Time>) -> sqlx::query
         // Strings, booleans and numbers are all that a file's row holds: JSON has a form for each.
         .bind(serde_json::to_string(&files).unwrap_or_default())
         .bind(departed.map(Time::as_micros))
+        .bind(record.announced.map(Time::as_micros))
 }
 
 /// Reads a record from a row of one of the `SELECT`s.
@@ -82,6 +83,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<TaskRecord, sqlx::Error> {
         start: time(5)?,
         first_seen: time(6)?,
         last_unfinished: time(7)?,
+        announced: time(17)?,
         end: time(8)?,
         finished: word(9)?.map(|text| known(text, &Finished::ALL, Finished::as_str)).transpose()?,
         settled,

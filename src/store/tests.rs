@@ -53,9 +53,13 @@ async fn what_was_committed_is_what_is_loaded() {
     for count in Count::group_at_zero(&[ErrorCode::from_api("internal_error").unwrap()]) {
         opened.entry(record.group.clone()).or_default().add(&count, &BOUNDS, NOW);
     }
-    store.commit(&opened, &[], NOW).await.unwrap();
+    store.commit(Work { opened: Some(&opened), ..Work::default() }, NOW).await.unwrap();
     let later = NOW.after(Duration::from_secs(9));
-    let added = store.commit(&Totals::new(), &[change(record.clone(), &events)], later).await.unwrap().added;
+    let added = store
+        .commit(Work { changes: &[change(record.clone(), &events)], ..Work::default() }, later)
+        .await
+        .unwrap()
+        .added;
     store.close().await.unwrap();
 
     let mut store = Store::open(&url, &BOUNDS).await.unwrap();
@@ -75,7 +79,7 @@ async fn other_bounds_begin_a_histogram_anew_and_leave_the_rest() {
     let (_folder, url) = file_store();
     let (record, events) = rich_record("one");
     let mut store = Store::open(&url, &BOUNDS).await.unwrap();
-    store.commit(&Totals::new(), &[change(record.clone(), &events)], NOW).await.unwrap();
+    store.commit(Work { changes: &[change(record.clone(), &events)], ..Work::default() }, NOW).await.unwrap();
     store.close().await.unwrap();
 
     let later = NOW.after(Duration::from_secs(60));
@@ -106,7 +110,7 @@ async fn a_refused_row_is_left_out_and_the_rest_of_the_batch_is_kept() {
                 change(record, &events)
             })
             .collect();
-        let committed = store.commit(&Totals::new(), &changes, NOW).await.unwrap();
+        let committed = store.commit(Work { changes: &changes, ..Work::default() }, NOW).await.unwrap();
         assert_eq!(committed.refused.keys().copied().collect::<Vec<_>>(), [1]);
         assert!(committed.refused[&1].contains("not this one"));
         let added = &committed.added[&changes[0].record.group];
@@ -124,7 +128,7 @@ async fn a_row_that_cannot_be_read_is_set_aside_and_named() {
     let (_folder, url) = file_store();
     let mut store = Store::open(&url, &BOUNDS).await.unwrap();
     let changes = ["good", "bad"].map(|id| change(rich_record(id).0, &[]));
-    store.commit(&Totals::new(), &changes, NOW).await.unwrap();
+    store.commit(Work { changes: &changes, ..Work::default() }, NOW).await.unwrap();
     sqlx::query("UPDATE task SET files = '[{' WHERE id = 'bad'").execute(&mut store.connection).await.unwrap();
     let loaded = store.load(NOW).await.unwrap();
     assert_eq!(loaded.tasks.len(), 1);
@@ -155,7 +159,7 @@ async fn a_newer_schema_is_refused() {
     .unwrap();
     store.close().await.unwrap();
     let error = Store::open(&url, &BOUNDS).await.unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 1 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2 }), "{error}");
 }
 
 #[tokio::test]
@@ -163,14 +167,46 @@ async fn a_departed_task_is_remembered_until_it_is_forgotten() {
     let mut store = Store::open(&StorageUrl::Memory, &BOUNDS).await.unwrap();
     let (record, _) = rich_record("gone");
     let departed = Change { fate: Fate::Departed(NOW), ..change(record.clone(), &[]) };
-    store.commit(&Totals::new(), &[departed], NOW).await.unwrap();
+    store.commit(Work { changes: &[departed], ..Work::default() }, NOW).await.unwrap();
     assert!(store.load(NOW).await.unwrap().tasks.is_empty());
-    assert_eq!(store.recall(&record.id).await.unwrap(), Some(record.clone()));
+    assert_eq!(store.recall(&record.id).await.unwrap().record, Some(record.clone()));
     let later = NOW.after(Duration::from_secs(1));
     let old = store.departed_before(later, 10).await.unwrap();
     assert_eq!(old, ["gone"]);
     store.forget(&[], &old, later).await.unwrap();
     assert!(store.departed_before(later, 10).await.unwrap().is_empty());
     store.forget(&old, &[], later).await.unwrap();
-    assert_eq!(store.recall(&record.id).await.unwrap(), None);
+    assert_eq!(store.recall(&record.id).await.unwrap(), Recalled::default());
+}
+
+#[tokio::test]
+async fn an_early_webhook_is_kept_until_it_is_too_old() {
+    let (_folder, url) = file_store();
+    let mut store = Store::open(&url, &BOUNDS).await.unwrap();
+    let id = TaskId::new("early").unwrap();
+    let received = |seconds| NOW.after(Duration::from_secs(seconds));
+    let webhook = |announced, seconds| EarlyWebhook { id: id.clone(), announced, received: received(seconds) };
+    for webhook in [webhook(Some(NOW), 1), webhook(None, 2)] {
+        store.commit(Work { early_webhooks: &[webhook], ..Work::default() }, NOW).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let mut store = Store::open(&url, &BOUNDS).await.unwrap();
+    assert_eq!(store.recall(&id).await.unwrap().early_webhook, Some(webhook(Some(NOW), 2)));
+    store.forget_early_webhooks(received(3)).await.unwrap();
+    assert_eq!(store.recall(&id).await.unwrap(), Recalled::default());
+}
+
+#[tokio::test]
+async fn early_webhooks_are_bounded_and_the_oldest_go_first() {
+    let mut store = Store::open(&StorageUrl::Memory, &BOUNDS).await.unwrap();
+    let webhooks: Vec<EarlyWebhook> = (0..10_050)
+        .map(|number| EarlyWebhook {
+            id: TaskId::new(&format!("t{number}")).unwrap(),
+            announced: None,
+            received: Time::from_micros(number),
+        })
+        .collect();
+    store.commit(Work { early_webhooks: &webhooks, ..Work::default() }, NOW).await.unwrap();
+    assert_eq!(store.recall(&webhooks[49].id).await.unwrap(), Recalled::default());
+    assert!(store.recall(&webhooks[50].id).await.unwrap().early_webhook.is_some());
 }

@@ -22,6 +22,8 @@ pub struct TaskRecord {
     pub state: State,
     /// The latest observation that showed it unfinished, up to its end.
     pub last_unfinished: Option<Time>,
+    /// When a signed webhook says that it ended, until it has been observed finished.
+    pub announced: Option<Time>,
     /// Its end: when it finished, once it has.
     pub end: Option<Time>,
     /// The latest finished state that a body showed.
@@ -96,6 +98,7 @@ impl TaskRecord {
             first_seen: None,
             state: State::Unknown,
             last_unfinished: None,
+            announced: None,
             end: None,
             finished: None,
             settled: None,

@@ -1,15 +1,15 @@
-//! `GET` and `POST /api/v1/tasks`: what is tracked, and registering more.
+//! `GET`, `POST` and `DELETE /api/v1/tasks`: what is tracked, registering more, and forgetting.
 
 use super::refusal::Refusal;
-use super::{Web, token};
+use super::{Web, body, token};
 use crate::clock::Clock;
-use crate::ledger::{RegisterError, Registered, Target};
+use crate::ledger::{DeleteError, RegisterError, Registered, Target};
 use crate::schedule::Standing;
 use crate::task::{FileKey, Group, State as TaskState, TaskId, TaskRecord};
 use crate::time::Time;
 use axum::Json;
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,12 @@ use std::time::Duration;
 
 /// The longest body, in bytes: ten thousand tasks with some hundred bytes each.
 const MAX_BODY: usize = 1024 * 1024;
-/// The longest time that a client may take to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tasks in one request: more would hold up the ledger, which takes one request as a whole.
 const MAX_TASKS: usize = 10_000;
 /// Files that a task may be narrowed to: each costs a request of its own per poll.
 const MAX_FILE_KEYS: usize = 100;
-/// How long a registration may wait for the store.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a change may wait for the store.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct Task {
@@ -112,8 +110,8 @@ struct Registrant {
 
 /// Registers one task, or a list of them: all, or none. Answers when they are durable.
 pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    token::check(web.settings.api_token.as_ref(), &headers)?;
-    let body = read(body).await?;
+    token::check(web.settings().api_token.as_ref(), &headers)?;
+    let body = body::read(body, MAX_BODY).await?;
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let registrations: Vec<Registration> = if is_list { parse(&body)? } else { vec![parse(&body)?] };
     if registrations.len() > MAX_TASKS {
@@ -124,13 +122,8 @@ pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: B
         registration.into_target().map_err(|what| bad(if is_list { format!("task {place}: {what}") } else { what }))
     });
     let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
-    let registered = tokio::time::timeout(REGISTER_TIMEOUT, web.rooms.ledger.register(targets)).await;
-    let registered = registered.map_err(|_| {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the registration is not durable yet, because the store is slow or fails: send it again, which is harmless",
-        )
-    })??;
+    let registered = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.register(targets)).await;
+    let registered = registered.map_err(|_| not_yet_durable("registration"))??;
     let any_new = registered.iter().any(|task| task.is_new);
     let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut registrants: Vec<Registrant> = registered.into_iter().map(Registrant::of).collect();
@@ -143,23 +136,22 @@ pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: B
     }
 }
 
-async fn read(body: Body) -> Result<axum::body::Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_too_long(&error) => {
-            let what = format!("the body is longer than {MAX_BODY} bytes: send fewer tasks at once");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, what))
-        }
-        Ok(Err(_)) => Err(bad("the body broke off: send it whole")),
-        Err(_) => {
-            let what = format!("the body took longer than {} s: send it faster", BODY_TIMEOUT.as_secs());
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, what))
-        }
-    }
+/// Forgets a registered task. Answers when that is durable.
+pub(super) async fn forget(
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    token::check(web.settings().api_token.as_ref(), &headers)?;
+    let id = TaskId::new(&id).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string()))?;
+    let deleted = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.delete(id)).await;
+    deleted.map_err(|_| not_yet_durable("deletion"))??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+fn not_yet_durable(what: &str) -> Refusal {
+    let what = format!("the {what} is not durable yet, because the store is slow or fails: send it again, which is harmless");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what)
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Refusal> {
@@ -216,6 +208,17 @@ impl Registration {
 impl Registrant {
     fn of(registered: Registered) -> Self {
         Self { id: registered.id.to_string(), group: registered.group.to_string(), new: registered.is_new }
+    }
+}
+
+impl From<DeleteError> for Refusal {
+    fn from(error: DeleteError) -> Self {
+        let status = match error {
+            DeleteError::NotTracked(_) => StatusCode::NOT_FOUND,
+            DeleteError::Listed { .. } => StatusCode::CONFLICT,
+            DeleteError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -1,0 +1,111 @@
+//! Reloading the configuration: all of it, or nothing.
+
+use super::ReadAgain;
+use super::prepared::{Prepared, STATIC_SOURCE, static_targets};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::ledger::{LedgerHandle, Reconfiguration};
+use crate::metrics::Instruments;
+use crate::poller::SharedTerms;
+use crate::schedule::SharedSchedule;
+use crate::web::SharedSettings;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a reload reads, and where it puts what it read.
+pub(super) struct Reloading {
+    pub(super) read_again: Option<ReadAgain>,
+    pub(super) config: Config,
+    pub(super) terms: SharedTerms,
+    pub(super) settings: SharedSettings,
+    pub(super) schedule: Arc<SharedSchedule>,
+    pub(super) ledger: LedgerHandle,
+    pub(super) instruments: Arc<Instruments>,
+    pub(super) clock: Clock,
+    pub(super) workers: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Ends what one configuration set going: watching its key, following its sources.
+    pub(super) generation: CancellationToken,
+}
+
+impl Reloading {
+    /// Sets going what the configuration asks for beside the loops. The answer ends when the static list is tracked.
+    pub(super) fn begin(&mut self, prepared: Prepared) -> impl Future<Output = ()> + Send + 'static {
+        let generation = self.generation.clone();
+        let mut changes = prepared.key.changes();
+        let schedule = self.schedule.clone();
+        let bell = async move {
+            while changes.changed().await.is_ok() {
+                schedule.change(crate::schedule::Schedule::key_changed);
+            }
+        };
+        self.workers.spawn(generation.clone().run_until_cancelled_owned(bell));
+        self.workers.spawn(prepared.key.watch(generation.clone()));
+        let (ledger, instruments) = (self.ledger.clone(), self.instruments.clone());
+        let targets = static_targets(&self.config);
+        let (clock, workers, discovery) = (self.clock.clone(), self.workers.clone(), prepared.discovery);
+        async move {
+            if let Err(error) = ledger.listed(STATIC_SOURCE, targets).await {
+                instruments.discovery_failures.with_label_values(&[STATIC_SOURCE]).inc();
+                tracing::error!(%error, "the tasks of the configuration are not followed: {error}");
+            }
+            workers.spawn(discovery.run(ledger, instruments, clock, generation));
+        }
+    }
+
+    /// Reloads. The answer says why it failed; nothing has changed then.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
+        let result = self.try_reload().await;
+        match &result {
+            Ok(()) => {
+                self.instruments.config_loaded(Some(self.clock.wall()));
+                tracing::info!("the configuration is reloaded");
+            }
+            Err(error) => {
+                self.instruments.config_loaded(None);
+                tracing::error!(%error, "the configuration is not reloaded, and stays as it was: {error}");
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<(), String> {
+        let Some(read_again) = self.read_again.clone() else {
+            return Err("there is no configuration file to read again".to_owned());
+        };
+        // A file of megabytes takes its time to be refused.
+        let read = tokio::task::spawn_blocking(move || read_again()).await;
+        let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        check_unchangeable(&self.config, &config)?;
+        let prepared = Prepared::new(&config, &self.clock).map_err(|error| error.to_string())?;
+        let change = Reconfiguration {
+            settings: prepared.ledger_settings(&config),
+            bounds: config.metrics.latency_buckets.clone(),
+        };
+        // The last step that can fail; it changes the store, and the rest follows.
+        self.ledger.reconfigure(change).await?;
+        self.terms.set(prepared.terms(&config));
+        self.schedule.change(|schedule| schedule.set_poll(config.poll.clone()));
+        self.settings.set(prepared.web_settings(&config));
+        self.config = config;
+        std::mem::replace(&mut self.generation, self.stop.child_token()).cancel();
+        let listed = self.begin(prepared);
+        listed.await;
+        Ok(())
+    }
+}
+
+/// What is bound or opened at the start stays as it is until the next.
+fn check_unchangeable(old: &Config, new: &Config) -> Result<(), String> {
+    let changed = [
+        ("web.listen_address", old.web.listen_address != new.web.listen_address),
+        ("webhook.listen_address", old.webhook.listen_address != new.webhook.listen_address),
+        ("storage.url", old.storage.url != new.storage.url),
+    ];
+    let changed: Vec<&str> = changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} can't change while the exporter runs: restart it, or undo the change", changed.join(" and ")))
+}
