@@ -261,7 +261,9 @@ impl Running {
         self.stop.cancel();
         self.workers.close();
         if tokio::time::timeout(DRAIN_POLLS, self.workers.wait()).await.is_err() {
-            tracing::info!("polls that were still under way at shutdown are cut; they are made again after the restart");
+            tracing::info!(
+                "polls that were still under way at shutdown are cut; they are made again after the restart"
+            );
         }
         self.stop_ledger.cancel();
         if let Some(broken) = broken {

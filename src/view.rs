@@ -138,7 +138,12 @@ impl View {
             totals: tables.totals.clone(),
         });
         let tasks = tables.places.iter().take(limit).filter_map(|place| tables.tasks.get(place.id()).cloned());
-        Snapshot { groups: groups.collect(), bounds: tables.bounds.clone(), tasks: tasks.collect(), hidden: tables.tasks.len().saturating_sub(limit) }
+        Snapshot {
+            groups: groups.collect(),
+            bounds: tables.bounds.clone(),
+            tasks: tasks.collect(),
+            hidden: tables.tasks.len().saturating_sub(limit),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {

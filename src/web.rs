@@ -185,7 +185,8 @@ async fn no_such_route(State(web): State<Web>, uri: Uri) -> Refusal {
 
 async fn reload(State(web): State<Web>) -> Result<&'static str, Refusal> {
     let Some(reload) = &web.layout.reload else {
-        let what = "the configuration can't be reloaded over HTTP here: start with --web.enable-lifecycle, or send SIGHUP";
+        let what =
+            "the configuration can't be reloaded over HTTP here: start with --web.enable-lifecycle, or send SIGHUP";
         return Err(Refusal::new(StatusCode::FORBIDDEN, what));
     };
     match reload.reload().await {

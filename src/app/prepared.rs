@@ -59,11 +59,7 @@ impl Prepared {
     }
 
     pub(super) fn terms(&self, config: &Config) -> Terms {
-        Terms {
-            client: self.client.clone(),
-            limit: config.api.rate_limit,
-            concurrency: config.api.concurrency,
-        }
+        Terms { client: self.client.clone(), limit: config.api.rate_limit, concurrency: config.api.concurrency }
     }
 }
 

@@ -29,7 +29,8 @@ impl Ledger {
                 Err(error) => {
                     self.store_failed(&error, "webhooks are refused until it answers again");
                     // Whoever asked may have given up waiting.
-                    return drop(reply.send(Err(Unavailable)));
+                    reply.send(Err(Unavailable)).ok();
+                    return;
                 }
             }
         }
@@ -56,9 +57,10 @@ impl Ledger {
             return;
         }
         self.open_group(batch, &group);
-        let record = &mut batch.add(TaskRecord::new(id.clone(), group, &[])).record;
+        let mut record = TaskRecord::new(id.clone(), group, &[]);
         record.registered = true;
         record.unlisted_since = Some(batch.now);
+        batch.add(record);
     }
 
     /// Applies a delivery that came before its task was known.

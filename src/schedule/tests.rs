@@ -233,6 +233,59 @@ fn a_task_is_failing_until_it_is_answered_or_no_longer_polled() {
     assert_eq!(schedule.failing(), 0);
 }
 
+#[test]
+fn a_webhook_makes_a_task_due_now_and_overtakes_nobody() {
+    let mut schedule = schedule(&["a", "b"]);
+    let (a, b) = (take_next(&mut schedule), take_next(&mut schedule));
+    for job in [&a, &b] {
+        schedule.answered(job, later(), secs(1000));
+    }
+    schedule.bring_forward(&a.id, secs(3));
+    assert_eq!(schedule.next_at(), Some(secs(3)));
+    schedule.track(&TaskId::new("c").unwrap(), Ask::Task, secs(2));
+    let order = [schedule.take(secs(4)).unwrap().id.to_string(), schedule.take(secs(4)).unwrap().id.to_string()];
+    assert_eq!(order, ["c", "a"]);
+}
+
+#[test]
+fn webhooks_repeated_without_end_bring_a_task_forward_once_a_second() {
+    let mut schedule = schedule(&["a"]);
+    let mut polls = 0;
+    for tenth in 0..100u32 {
+        let now = Duration::from_millis(100) * tenth;
+        schedule.bring_forward(&TaskId::new("a").unwrap(), now);
+        if let Some(job) = schedule.take(now) {
+            polls += 1;
+            schedule.answered(&job, later(), secs(1000));
+        }
+    }
+    assert!((10..=12).contains(&polls), "{polls}");
+}
+
+#[test]
+fn a_webhook_during_a_poll_makes_one_more_poll_follow() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    schedule.bring_forward(&job.id, Duration::from_millis(300));
+    schedule.answered(&job, later(), secs(1000));
+    assert_eq!(schedule.next_at(), Some(Duration::from_millis(300)));
+    let job = schedule.take(secs(1)).unwrap();
+    schedule.answered(&job, later(), secs(1000));
+    assert!(schedule.next_at().unwrap() > secs(10), "it was one");
+}
+
+#[test]
+fn a_webhook_ends_a_backoff_but_no_hold() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    fail(&mut schedule, &job, Setback::Other, None, secs(0));
+    schedule.bring_forward(&job.id, secs(1));
+    let job = schedule.take(secs(1)).unwrap();
+    fail(&mut schedule, &job, Setback::RateLimited, Some(60), secs(1));
+    schedule.bring_forward(&job.id, secs(3));
+    assert_eq!(schedule.next_at(), Some(secs(61)));
+}
+
 proptest! {
     /// With a budget of one poll per second for many tasks, each is polled in every round: none starves.
     #[test]

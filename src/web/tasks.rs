@@ -150,7 +150,8 @@ pub(super) async fn forget(
 }
 
 fn not_yet_durable(what: &str) -> Refusal {
-    let what = format!("the {what} is not durable yet, because the store is slow or fails: send it again, which is harmless");
+    let what =
+        format!("the {what} is not durable yet, because the store is slow or fails: send it again, which is harmless");
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what)
 }
 

@@ -123,7 +123,8 @@ impl Event {
 pub(super) async fn deliver(State(web): State<Web>, headers: HeaderMap, body: Body) -> Result<StatusCode, Refusal> {
     let settings = web.settings();
     let Some(secret) = &settings.webhook_secret else {
-        let what = "webhooks are not taken here: set webhook.secret_file in the configuration to the secret of D3's dashboard";
+        let what =
+            "webhooks are not taken here: set webhook.secret_file in the configuration to the secret of D3's dashboard";
         return Err(Refusal::new(StatusCode::FORBIDDEN, what));
     };
     let body = body::read(body, MAX_BODY).await?;
@@ -213,7 +214,9 @@ mod tests {
     #[test]
     fn a_signature_is_hex_in_either_case_with_or_without_prefix_in_either_header() {
         for header in SIGNATURE_HEADERS {
-            for value in [HEX.to_owned(), HEX.to_uppercase(), format!("sha256={HEX}"), format!("SHA256={}", HEX.to_uppercase())] {
+            for value in
+                [HEX.to_owned(), HEX.to_uppercase(), format!("sha256={HEX}"), format!("SHA256={}", HEX.to_uppercase())]
+            {
                 assert!(signs(header, &value, BODY), "{header}: {value}");
             }
         }
