@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(per_hour.take(), Ok(()));
         let wait = per_hour.take().unwrap_err();
         assert!(wait > Duration::from_secs(59) && wait <= Duration::from_secs(60), "{wait:?}");
-        assert_eq!(requests_in(&per_hour, 600).await, 10);
+        assert_eq!(requests_in(&per_hour, 601).await, 10);
     }
 }
