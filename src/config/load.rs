@@ -184,7 +184,9 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
         assert!(config.retention.is_zero() && config.storage.remember.is_zero());
         assert_eq!(config.web.listen_address, ":0");
         assert_eq!(config.webhook.listen_address.as_deref(), Some(":1"));
-        assert!(config.webhook.track_unknown && config.webhook.secret_file.is_some_and(|path| path == "secret"));
+        assert!(
+            config.webhook.track_unknown && config.webhook.secret_file.is_some_and(|path| path == Path::new("secret"))
+        );
         assert_eq!(config.storage.url, crate::config::StorageUrl::Memory);
         assert_eq!(config.metrics.latency_buckets, [0.5, 1.0]);
         let codes: Vec<&str> = config.metrics.known_error_codes.iter().map(|code| code.as_str()).collect();
