@@ -1,14 +1,16 @@
 //! From the file to the typed sections: every key checked, the first error told with its place.
 
 use super::api::ApiConfig;
+use super::discovery::DiscoveryConfig;
 use super::locate::{line_and_column, locate};
 use super::metrics::MetricsConfig;
 use super::poll::PollConfig;
 use super::storage::StorageConfig;
 use super::value::{Problem, Value};
 use super::web::WebConfig;
+use super::webhook::WebhookConfig;
 use super::yaml::{self, Node};
-use super::{Config, ConfigError, tasks, unsupported};
+use super::{Config, ConfigError, tasks};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -65,14 +67,14 @@ fn read(root: &Node, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
     let api = ApiConfig::read(section.section("api")?, folder, env)?;
     let poll = PollConfig::read(section.section("poll")?)?;
     let tasks = section.read("tasks", Vec::new(), tasks::read)?;
-    unsupported::discovery(section.section("discovery")?)?;
+    let discovery = DiscoveryConfig::read(section.section("discovery")?, folder)?;
     let retention = section.read("retention", Config::default().retention, Value::duration)?;
     let web = WebConfig::read(section.section("web")?, folder)?;
-    unsupported::webhook(section.section("webhook")?)?;
+    let webhook = WebhookConfig::read(section.section("webhook")?, folder)?;
     let storage = StorageConfig::read(section.section("storage")?, folder)?;
     let metrics = MetricsConfig::read(section.section("metrics")?)?;
     section.finish()?;
-    Ok(Config { api, poll, tasks, retention, web, storage, metrics })
+    Ok(Config { api, poll, tasks, discovery, retention, web, webhook, storage, metrics })
 }
 
 fn located(problem: &Problem, text: &str, path: &Path) -> ConfigError {
@@ -166,6 +168,7 @@ api:
 poll: {interval: 20s, min_interval: 20s, precision: 1, abandon_after: 1w}
 retention: 0
 web: {listen_address: ':0'}
+webhook: {listen_address: ':1', track_unknown: true, secret_file: secret}
 storage: {url: memory, remember: 0s}
 metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, internal_error, TIMEOUT], max_error_codes: 2, per_task_limit: 0}
 ";
@@ -180,6 +183,10 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
         assert_eq!(config.poll.abandon_after.as_secs(), 7 * 24 * 3600);
         assert!(config.retention.is_zero() && config.storage.remember.is_zero());
         assert_eq!(config.web.listen_address, ":0");
+        assert_eq!(config.webhook.listen_address.as_deref(), Some(":1"));
+        assert!(
+            config.webhook.track_unknown && config.webhook.secret_file.is_some_and(|path| path == Path::new("secret"))
+        );
         assert_eq!(config.storage.url, crate::config::StorageUrl::Memory);
         assert_eq!(config.metrics.latency_buckets, [0.5, 1.0]);
         let codes: Vec<&str> = config.metrics.known_error_codes.iter().map(|code| code.as_str()).collect();
@@ -213,7 +220,7 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
 
     /// Lines that look like a configuration, in any order and indentation: they reach deeper than arbitrary text.
     fn nearly_a_configuration() -> impl Strategy<Value = String> {
-        let word = "(api|poll|tasks|metrics|id|group|interval|api_key|base_url|latency_buckets|url|storage|web|listen_address)";
+        let word = "(api|poll|tasks|metrics|id|group|interval|api_key|base_url|latency_buckets|url|storage|web|listen_address|discovery|files|http|basic_auth|username|authorization|tls_config)";
         let value = "(15s|0|-1|1e9|~|true|'x'|\\[|\\]|\\{|\\}|&a|\\*a|!t|:10211|sqlite://x|\"|é|https://u:p@h|<<)";
         let line = format!("( |  |    |- ){{0,2}}({word}: ?)?({value} ?){{0,3}}");
         proptest::collection::vec(proptest::string::string_regex(&line).unwrap(), 0..12)

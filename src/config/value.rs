@@ -244,10 +244,20 @@ impl<'a> Section<'a> {
 
     /// Ends the reading: a key that was not asked for is unknown.
     pub(super) fn finish(self) -> Result<(), Problem> {
+        self.finish_without(&[])
+    }
+
+    /// Ends the reading of a section that Prometheus has too, with the keys of it that are `unsupported` here.
+    pub(super) fn finish_without(self, unsupported: &[&str]) -> Result<(), Problem> {
         match self.entries.iter().find(|(name, _)| !self.known.contains(&name.as_str())) {
             None => Ok(()),
             Some((name, _)) => {
-                let text = format!("unknown key; allowed are {}", self.known.join(", "));
+                let what = if unsupported.contains(&name.as_str()) {
+                    "a key of Prometheus that is not supported by this version"
+                } else {
+                    "unknown key"
+                };
+                let text = format!("{what}; allowed are {}", self.known.join(", "));
                 Err(Problem { at_key: true, ..Problem::new(self.path(name), text) })
             }
         }

@@ -1,6 +1,6 @@
 //! The configuration: the example at its defaults, and one wrong file per message.
 
-use dragdropdo_exporter::config::{Config, ConfigError, KeySource, StorageUrl, load, parse};
+use dragdropdo_exporter::config::{Config, ConfigError, HttpAuth, KeySource, StorageUrl, load, parse};
 use secrecy::ExposeSecret as _;
 use std::collections::BTreeSet;
 use std::io;
@@ -125,15 +125,20 @@ fn the_example_shows_every_key() {
     assert_eq!(found, expected.map(str::to_owned).into());
 }
 
+/// The commented lines of the example from `first` on that are indented below its `#`, as YAML.
+fn sample_of_the_example(first: &str) -> String {
+    let indent = first.rfind(' ').map_or(0, |blank| blank + 1);
+    let text = std::fs::read_to_string("config.example.yaml").unwrap();
+    text.lines()
+        .skip_while(|line| *line != first)
+        .take_while(|line| line.starts_with(&first[..indent]))
+        .map(|line| format!("{}\n", &line[indent..]))
+        .collect()
+}
+
 #[test]
 fn the_sample_tasks_of_the_example_are_right() {
-    let text = std::fs::read_to_string("config.example.yaml").unwrap();
-    let sample: String = text
-        .lines()
-        .skip_while(|line| *line != "#   tasks:")
-        .take_while(|line| line.starts_with("#   "))
-        .map(|line| format!("{}\n", line.trim_start_matches('#')))
-        .collect();
+    let sample = sample_of_the_example("#   tasks:");
     let tasks = parse_text(&sample).unwrap().tasks;
     assert_eq!(tasks.len(), 2);
     assert_eq!(tasks[0].id.as_str(), "main_task_abc123");
@@ -144,12 +149,27 @@ fn the_sample_tasks_of_the_example_are_right() {
 }
 
 #[test]
+fn the_sample_source_of_the_example_is_right_and_shows_every_option() {
+    let sample = sample_of_the_example("  #   http:").replace("\n", "\n  ");
+    let http = parse_text(&format!("discovery:\n  {sample}")).unwrap().discovery.http;
+    assert_eq!(http.len(), 1);
+    assert!(matches!(&http[0].auth, Some(HttpAuth::Header { scheme, .. }) if scheme == "Bearer"));
+    assert!(http[0].tls.ca_file.is_some() && http[0].tls.identity.is_some());
+    let message = parse_text("discovery: {http: [{url: 'http://h', surprise: 1}]}").unwrap_err().to_string();
+    let (_, keys) = message.split_once("allowed are ").unwrap();
+    for key in keys.split(", ") {
+        assert!(sample.contains(key), "{key} is not shown");
+    }
+}
+
+#[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
-    let text = "api: {api_key_file: key, ca_file: /etc/ca.pem}\nweb: {api_token_file: ../token}\n";
+    let text = "api: {api_key_file: key, ca_file: /etc/ca.pem}\nweb: {api_token_file: ../token}\nwebhook: {secret_file: secret}\n";
     let config = parse(text, Path::new("/etc/exporter/config.yaml"), &no_environment).unwrap();
     assert!(matches!(&config.api.key, KeySource::File(path) if path == Path::new("/etc/exporter/key")));
     assert_eq!(config.api.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(config.web.api_token_file.as_deref(), Some(Path::new("/etc/exporter/../token")));
+    assert_eq!(config.webhook.secret_file.as_deref(), Some(Path::new("/etc/exporter/secret")));
     assert_eq!(config.storage.url, StorageUrl::Sqlite("/etc/exporter/dragdropdo-exporter.db".into()));
 }
 
