@@ -2,7 +2,7 @@
 # read-only. All it writes goes to the volume.
 #
 #   docker build --tag dragdropdo-exporter --build-arg DRAGDROPDO_EXPORTER_REVISION="$(git rev-parse --short=12 HEAD)" .
-#   docker run --rm --publish 10211:10211 dragdropdo-exporter demo
+#   docker run --rm --publish 10211:10211 dragdropdo-exporter demo --web.listen-address=0.0.0.0:10211
 #   docker run --publish 10211:10211 --env DRAGDROPDO_API_KEY --volume exporter:/var/lib/dragdropdo-exporter \
 #     --volume "$PWD/config.yaml:/etc/dragdropdo-exporter/config.yaml:ro" --read-only dragdropdo-exporter
 #
