@@ -2,7 +2,7 @@
 # read-only. All it writes goes to the volume.
 #
 #   docker build --tag dragdropdo-exporter --build-arg DRAGDROPDO_EXPORTER_REVISION="$(git rev-parse --short=12 HEAD)" .
-#   docker run --rm --publish 10211:10211 dragdropdo-exporter demo
+#   docker run --rm --publish 10211:10211 dragdropdo-exporter demo --web.listen-address=0.0.0.0:10211
 #   docker run --publish 10211:10211 --env DRAGDROPDO_API_KEY --volume exporter:/var/lib/dragdropdo-exporter \
 #     --volume "$PWD/config.yaml:/etc/dragdropdo-exporter/config.yaml:ro" --read-only dragdropdo-exporter
 #
@@ -48,13 +48,14 @@ COPY --from=build /image /
 RUN install -d --owner=65532 --group=65532 --mode=0750 /var/lib/dragdropdo-exporter
 USER 65532:65532
 
-# SQLite falls back to the working directory for its temporary files where /tmp cannot be written.
 WORKDIR /var/lib/dragdropdo-exporter
 VOLUME /var/lib/dragdropdo-exporter
 
-# Loopback, the exporter's own default, would be the container's.
+# The exporter's own default is to listen on loopback, which would be the container's. Temporary files, those of SQLite
+# and of the demo, go to the volume because /tmp may be read-only.
 ENV DRAGDROPDO_EXPORTER_CONFIG_FILE=/etc/dragdropdo-exporter/config.yaml \
-    DRAGDROPDO_EXPORTER_WEB_LISTEN_ADDRESS=0.0.0.0:10211
+    DRAGDROPDO_EXPORTER_WEB_LISTEN_ADDRESS=0.0.0.0:10211 \
+    TMPDIR=/var/lib/dragdropdo-exporter
 EXPOSE 10211
 
 # Healthy never asks the API. Where the exporter listens elsewhere, give `healthcheck` its --url.

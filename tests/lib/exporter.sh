@@ -6,10 +6,11 @@ demo_pid=
 demo_dir=
 demo_address=
 
-# built_exporter CARGO-OPTION…: builds the binary and prints its path, wherever cargo puts it.
+# built_exporter CARGO-OPTION…: builds the binary and prints its path, wherever cargo puts it. It is the one that the
+# integration tests start: `cargo build` would resolve other features, and with them compile half the dependencies again.
 built_exporter() {
-  cargo build --locked --bin dragdropdo-exporter --message-format=json-render-diagnostics "$@" |
-    jq -r 'select(.reason == "compiler-artifact" and .executable != null) | .executable'
+  cargo test --locked --no-run --test it --message-format=json-render-diagnostics "$@" |
+    jq -r 'select(.reason == "compiler-artifact" and .target.kind == ["bin"] and .executable != null) | .executable'
 }
 
 # Prints a port of loopback that nothing listens on. It lies below the kernel's range for outgoing connections, so
