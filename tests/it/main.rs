@@ -4,4 +4,5 @@ mod api;
 mod config;
 mod counting;
 mod harness;
+mod kills;
 mod simulator;
