@@ -2,4 +2,7 @@
 
 mod api;
 mod config;
+mod counting;
+mod harness;
+mod kills;
 mod simulator;
