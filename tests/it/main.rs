@@ -2,4 +2,6 @@
 
 mod api;
 mod config;
+mod counting;
+mod harness;
 mod simulator;

@@ -1,0 +1,255 @@
+//! The real binary, with a folder of its own.
+
+use super::{FakeApi, LOOK, PATIENCE, Scrape};
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_yaml::{Mapping, Value};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// Everything fast, so that tests are short; whatever a test is about, it configures itself.
+const QUICK: &str = "
+api: {api_key: d3_live_the-key-of-the-api, rate_limit: 1000/s, timeout: 5s}
+poll: {interval: 100ms, min_interval: 50ms}
+web: {listen_address: '127.0.0.1:0'}
+storage: {url: 'sqlite://exporter.db'}
+";
+
+/// A configuration in a temporary folder, and all that an exporter leaves there from one start to the next.
+pub(crate) struct Setup {
+    folder: TempDir,
+    config: Value,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
+    pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
+        let mut setup = Self {
+            folder: tempfile::tempdir().unwrap(),
+            config: serde_yaml::from_str(QUICK).unwrap(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        };
+        setup.configure(&format!("api: {{base_url: '{}'}}", api.url()));
+        setup.configure(yaml);
+        setup
+    }
+
+    /// Lays `yaml` over the configuration, for the next start: mappings are merged, anything else is replaced.
+    pub(crate) fn configure(&mut self, yaml: &str) {
+        lay_over(&mut self.config, serde_yaml::from_str(yaml).unwrap());
+        std::fs::write(self.path("config.yaml"), serde_yaml::to_string(&self.config).unwrap()).unwrap();
+    }
+
+    /// One more argument for the next starts.
+    pub(crate) fn argument(&mut self, argument: &str) -> &mut Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// One more variable for the next starts; there are no others.
+    pub(crate) fn environment(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the exporter and waits until it listens.
+    pub(crate) async fn start(&self) -> Exporter {
+        let mut child = self.command().spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let reading = tokio::spawn({
+            let log = log.clone();
+            async move {
+                let mut lines = stderr.lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    log.lock().unwrap().push(line);
+                }
+            }
+        });
+        // An answer that was cut off must be seen, and not hidden by a second try.
+        let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
+        let mut exporter = Exporter { child, log, reading, client, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let line = exporter.logs("listening on http://").await;
+        let address = line.split("listening on http://").nth(1).unwrap();
+        exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+        exporter
+    }
+
+    /// Starts an exporter that is to end by itself.
+    pub(crate) async fn fails_to_start(&self) -> Ended {
+        ended(self.command()).await
+    }
+
+    fn command(&self) -> Command {
+        let mut command = binary();
+        command.arg(format!("--config.file={}", self.path("config.yaml").display()));
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
+        command
+    }
+}
+
+/// The binary without an environment: proxies and keys of whoever runs the tests are no part of them.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dragdropdo-exporter"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+fn lay_over(config: &mut Value, over: Value) {
+    match (config, over) {
+        (Value::Mapping(config), Value::Mapping(over)) => {
+            for (key, value) in over {
+                let below = config.entry(key).or_insert(Value::Mapping(Mapping::new()));
+                lay_over(below, value);
+            }
+        }
+        (config, over) => *config = over,
+    }
+}
+
+/// How a process ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; `None` after a signal.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error: the log, and why it failed.
+    pub(crate) stderr: String,
+}
+
+/// Runs the binary with these arguments and variables to its end, in `folder`.
+pub(crate) async fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let mut command = binary();
+    command.current_dir(folder).args(arguments).envs(environment.iter().copied());
+    ended(command).await
+}
+
+async fn ended(mut command: Command) -> Ended {
+    let Ok(output) = tokio::time::timeout(PATIENCE, command.output()).await else {
+        panic!("{command:?} does not end");
+    };
+    let output = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A running exporter; it is killed when it is dropped.
+pub(crate) struct Exporter {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    reading: JoinHandle<()>,
+    client: Client,
+}
+
+impl Exporter {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A GET of a route.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.address))
+    }
+
+    /// A POST to a route.
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    /// `/api/v1/tasks`, read.
+    pub(crate) async fn tasks(&self) -> serde_json::Value {
+        self.get("/api/v1/tasks").send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Scrapes `/metrics`; what breaks a rule of the format fails the test.
+    pub(crate) async fn scrape(&self) -> Scrape {
+        let answer = self.get("/metrics").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        Scrape::parse(&answer.text().await.unwrap()).unwrap()
+    }
+
+    /// Scrapes until `condition` holds; `what` says in words what is waited for.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Scrape) -> bool) -> Scrape {
+        let mut latest = self.scrape().await;
+        let holds = async {
+            while !condition(&latest) {
+                tokio::time::sleep(LOOK).await;
+                latest = self.scrape().await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, holds).await.is_ok();
+        assert!(in_time, "{what}: never so\n{}\n{}", latest.text(), self.log().join("\n"));
+        latest
+    }
+
+    /// Scrapes until these series have these values, and tells which one has another when they never do.
+    pub(crate) async fn shows(&self, expected: &[(&str, f64)]) -> Scrape {
+        let mut what = String::new();
+        for (series, value) in expected {
+            write!(what, "{series} {value}, ").unwrap();
+        }
+        self.until(&what, |scrape| expected.iter().all(|(series, value)| scrape.get(series) == Some(*value))).await
+    }
+
+    /// The lines of the log so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until a line of the log has this text, and answers the first that has.
+    pub(crate) async fn logs(&self, text: &str) -> String {
+        let found = async {
+            loop {
+                if let Some(line) = self.log().into_iter().find(|line| line.contains(text)) {
+                    return line;
+                }
+                assert!(!self.reading.is_finished(), "it ended without logging {text}:\n{}", self.log().join("\n"));
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("the log never has {text}:\n{}", self.log().join("\n")))
+    }
+
+    /// Ends it as a service manager does, by SIGTERM, and answers its exit status and its whole log.
+    pub(crate) async fn terminate(self) -> (ExitStatus, Vec<String>) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await.unwrap();
+        assert!(sent.success());
+        self.ends().await
+    }
+
+    /// Ends it as a crash does, by SIGKILL.
+    pub(crate) async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.ends().await;
+    }
+
+    async fn ends(mut self) -> (ExitStatus, Vec<String>) {
+        let end = async {
+            let status = self.child.wait().await.unwrap();
+            (&mut self.reading).await.unwrap();
+            status
+        };
+        let end = tokio::time::timeout(PATIENCE, end).await;
+        let status = end.unwrap_or_else(|_| panic!("the exporter does not end:\n{}", self.log().join("\n")));
+        (status, self.log())
+    }
+}
