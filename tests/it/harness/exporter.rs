@@ -23,7 +23,7 @@ storage: {url: 'sqlite://exporter.db'}
 
 /// A configuration in a temporary folder, and all that an exporter leaves there from one start to the next.
 pub(crate) struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: Value,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -33,7 +33,7 @@ impl Setup {
     /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
     pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
         let mut setup = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -82,7 +82,8 @@ impl Setup {
         });
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
-        let mut exporter = Exporter { child, log, reading, client, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut exporter = Exporter { child, log, reading, client, address, _folder: self.folder.clone() };
         let line = exporter.logs("listening on http://").await;
         let address = line.split("listening on http://").nth(1).unwrap();
         exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
@@ -155,6 +156,7 @@ pub(crate) struct Exporter {
     log: Arc<Mutex<Vec<String>>>,
     reading: JoinHandle<()>,
     client: Client,
+    _folder: Arc<TempDir>,
 }
 
 impl Exporter {
