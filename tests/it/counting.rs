@@ -256,7 +256,15 @@ async fn a_state_word_that_nobody_knows_is_unknown_unfinished_and_logged_once() 
 #[tokio::test]
 async fn a_body_that_cannot_be_read_changes_nothing_but_its_own_counter() {
     let api = FakeApi::start().await;
-    let texts = ["", "<html>", "[]", "{}", r#"{"operation_status":7}"#, r#"{"files_data":[]}"#, r#"{"operation_status":"failed""#];
+    let texts = [
+        "",
+        "<html>",
+        "[]",
+        "{}",
+        r#"{"operation_status":7}"#,
+        r#"{"files_data":[]}"#,
+        r#"{"operation_status":"failed""#,
+    ];
     let mut bodies: Vec<Answer> = texts.map(Answer::body).into();
     bodies.push(operation("failed", &[(&"k".repeat(2048), "failed/x")]));
     let count = bodies.len();

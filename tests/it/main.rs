@@ -4,4 +4,6 @@ mod api;
 mod config;
 mod counting;
 mod harness;
+mod polling;
+mod restarts;
 mod simulator;
