@@ -1,9 +1,11 @@
 //! Everything through sockets, files and the binary.
 
 mod api;
+mod cli;
 mod config;
 mod counting;
 mod harness;
+mod http;
 mod polling;
 mod restarts;
 mod simulator;

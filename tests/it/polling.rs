@@ -117,6 +117,17 @@ async fn a_refused_key_slows_everything_until_its_file_changes() {
 }
 
 #[tokio::test]
+async fn two_tasks_that_are_forbidden_in_a_row_slow_everything() {
+    let api = FakeApi::start().await;
+    api.otherwise(Answer::status(403));
+    api.answers("t0", [queued(), Answer::status(403)]);
+    let exporter = Setup::new(&api, "{tasks: [t0, t1, t2], api: {concurrency: 1}}").start().await;
+    let scrape = exporter.until("a lag", |scrape| scrape.value("dragdropdo_poll_lag_seconds") > 1.5).await;
+    assert_eq!(scrape.value("dragdropdo_api_requests_total{outcome=unauthorized}"), 2.0);
+    assert_eq!(scrape.value("dragdropdo_up"), 0.0);
+}
+
+#[tokio::test]
 async fn one_task_that_is_forbidden_or_fails_backs_off_and_holds_back_nobody() {
     let api = FakeApi::start().await;
     api.otherwise(queued());

@@ -1,7 +1,7 @@
 //! The real binary, with a folder of its own.
 
 use super::{FakeApi, LOOK, PATIENCE, Scrape};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_yaml::{Mapping, Value};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -97,7 +97,8 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = binary();
-        command.arg(format!("--config.file={}", self.path("config.yaml").display()));
+        // The configuration is where it is by default, config.yaml in the current folder.
+        command.current_dir(self.folder.path());
         command.args(&self.arguments).envs(self.environment.iter().cloned());
         command
     }
@@ -165,14 +166,14 @@ impl Exporter {
         self.address
     }
 
-    /// A GET of a route.
-    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("http://{}{path}", self.address))
+    /// A request to a route.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    /// A POST to a route.
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(format!("http://{}{path}", self.address))
+    /// A GET of a route.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
     }
 
     /// `/api/v1/tasks`, read.
