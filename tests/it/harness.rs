@@ -21,7 +21,7 @@ mod api;
 mod exporter;
 mod scrape;
 
-pub(crate) use api::{Answer, FakeApi, operation};
+pub(crate) use api::{Answer, Asked, FakeApi, operation};
 pub(crate) use exporter::{Ended, Exporter, Setup, run};
 pub(crate) use scrape::Scrape;
 

@@ -1,8 +1,12 @@
 //! Everything through sockets, files and the binary.
 
 mod api;
+mod cli;
 mod config;
 mod counting;
 mod harness;
 mod kills;
+mod http;
+mod polling;
+mod restarts;
 mod simulator;

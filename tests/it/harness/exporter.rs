@@ -1,7 +1,7 @@
 //! The real binary, with a folder of its own.
 
 use super::{FakeApi, LOOK, PATIENCE, Scrape};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_yaml::{Mapping, Value};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ storage: {url: 'sqlite://exporter.db'}
 
 /// A configuration in a temporary folder, and all that an exporter leaves there from one start to the next.
 pub(crate) struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: Value,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -32,18 +32,13 @@ pub(crate) struct Setup {
 impl Setup {
     /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
     pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
-        Self::at(&api.url(), yaml)
-    }
-
-    /// The same for an API at this address.
-    pub(crate) fn at(url: &str, yaml: &str) -> Self {
         let mut setup = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
         };
-        setup.configure(&format!("api: {{base_url: '{url}'}}"));
+        setup.configure(&format!("api: {{base_url: '{}'}}", api.url()));
         setup.configure(yaml);
         setup
     }
@@ -73,13 +68,6 @@ impl Setup {
 
     /// Starts the exporter and waits until it listens.
     pub(crate) async fn start(&self) -> Exporter {
-        let mut exporter = self.launch();
-        exporter.listens().await;
-        exporter
-    }
-
-    /// Starts the exporter. Its address is not known before it [listens](Exporter::listens).
-    pub(crate) fn launch(&self) -> Exporter {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -94,7 +82,12 @@ impl Setup {
         });
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
-        Exporter { child, log, reading, client, address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut exporter = Exporter { child, log, reading, client, address, _folder: self.folder.clone() };
+        let line = exporter.logs("listening on http://").await;
+        let address = line.split("listening on http://").nth(1).unwrap();
+        exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+        exporter
     }
 
     /// Starts an exporter that is to end by itself.
@@ -104,7 +97,8 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = binary();
-        command.arg(format!("--config.file={}", self.path("config.yaml").display()));
+        // The configuration is where it is by default, config.yaml in the current folder.
+        command.current_dir(self.folder.path());
         command.args(&self.arguments).envs(self.environment.iter().cloned());
         command
     }
@@ -163,29 +157,23 @@ pub(crate) struct Exporter {
     log: Arc<Mutex<Vec<String>>>,
     reading: JoinHandle<()>,
     client: Client,
+    _folder: Arc<TempDir>,
 }
 
 impl Exporter {
-    /// Waits until it listens.
-    pub(crate) async fn listens(&mut self) {
-        let line = self.logs("listening on http://").await;
-        let address = line.split("listening on http://").nth(1).unwrap();
-        self.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
-    }
-
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A GET of a route.
-    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("http://{}{path}", self.address))
+    /// A request to a route.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
     }
 
-    /// A POST to a route.
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(format!("http://{}{path}", self.address))
+    /// A GET of a route.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
     }
 
     /// `/api/v1/tasks`, read.
