@@ -7,6 +7,8 @@
 //! so its state is a function of the time, and the truth about it is known before any answer tells of it:
 //! [`Simulator::truth`] is what an exporter must have counted in the end.
 //!
+//! It also sends webhooks, while [`WebhookOptions`] name a URL for them.
+//!
 //! Beside the API it serves `/simulator/truth`, `/simulator/operations` (`?tag=…&limit=…`), `/simulator/requests` and
 //! `/simulator/webhooks`, without a key.
 

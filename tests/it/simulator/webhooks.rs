@@ -327,7 +327,14 @@ async fn few_requests_are_under_way_at_once_and_none_outlives_the_simulator() {
     for _ in 0..30 {
         api.simulator.submit(Action::Convert, keys(1), "").unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let all_ended = async {
+        while api.simulator.webhooks().announced < 60 || api.simulator.webhooks().sent < 16 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Time for one more, were there a place for it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    tokio::time::timeout(PATIENCE, all_ended).await.unwrap();
     let counts = api.simulator.webhooks();
     assert_eq!((counts.announced, counts.sent, counts.open), (60, 16, 60));
     drop(api.stop);
