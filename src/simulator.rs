@@ -7,7 +7,10 @@
 //! so its state is a function of the time, and the truth about it is known before any answer tells of it:
 //! [`Simulator::truth`] is what an exporter must have counted in the end.
 //!
-//! Beside the API it serves `/simulator/truth`, `/simulator/operations` (`?tag=…&limit=…`) and `/simulator/requests`, without a key.
+//! It also sends webhooks, while [`WebhookOptions`] name a URL for them.
+//!
+//! Beside the API it serves `/simulator/truth`, `/simulator/operations` (`?tag=…&limit=…`), `/simulator/requests` and
+//! `/simulator/webhooks`, without a key.
 
 mod answer;
 mod body;
@@ -21,6 +24,7 @@ mod routes;
 mod seed;
 mod style;
 mod truth;
+mod webhooks;
 mod world;
 
 pub use bucket::RateLimit;
@@ -33,6 +37,7 @@ pub use options::{
 pub use requests::{AnswerCount, RequestCounts};
 pub use style::{PartialWord, QueuedFiles, Style, StyleOptions};
 pub use truth::{OperationSummary, Outcome, TagTruth, Tally, Truth};
+pub use webhooks::{SignatureForm, SignatureHeader, WebhookCounts, WebhookOptions};
 pub use world::Refused;
 
 use crate::clock::Clock;
@@ -40,6 +45,8 @@ use crate::time::Time;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use world::World;
 
@@ -57,6 +64,8 @@ struct Inner {
     wall_at_start: Time,
     elapsed_at_start: Duration,
     world: Mutex<World>,
+    /// Something happens sooner than whoever sends webhooks knew.
+    changed: Notify,
 }
 
 impl Simulator {
@@ -68,7 +77,7 @@ impl Simulator {
     pub fn new(options: SimulatorOptions, clock: Clock) -> Result<Self, InvalidOptions> {
         let (wall_at_start, elapsed_at_start) = (clock.wall(), clock.elapsed());
         let world = Mutex::new(World::new(options, wall_at_start)?);
-        Ok(Self { inner: Arc::new(Inner { clock, wall_at_start, elapsed_at_start, world }) })
+        Ok(Self { inner: Arc::new(Inner { clock, wall_at_start, elapsed_at_start, world, changed: Notify::new() }) })
     }
 
     /// Creates an operation as `POST /api/v1/do` does, without a key and free of the rate limit, and gives its main task ID.
@@ -79,7 +88,9 @@ impl Simulator {
     /// File keys or a tag that the API would not take, or too many operations.
     pub fn submit(&self, action: Action, file_keys: Vec<String>, tag: &str) -> Result<String, Refused> {
         let now = self.now();
-        self.world().submit(now, action, file_keys, tag)
+        let id = self.world().submit(now, action, file_keys, tag)?;
+        self.inner.changed.notify_one();
+        Ok(id)
     }
 
     /// Creates an operation whose action and files are drawn by chance, and gives its main task ID.
@@ -89,7 +100,9 @@ impl Simulator {
     /// A tag that the API would not take, or too many operations.
     pub fn submit_drawn(&self, tag: &str) -> Result<String, Refused> {
         let now = self.now();
-        self.world().submit_drawn(now, tag)
+        let id = self.world().submit_drawn(now, tag)?;
+        self.inner.changed.notify_one();
+        Ok(id)
     }
 
     /// What has become of all operations by now, and what will.
@@ -109,6 +122,12 @@ impl Simulator {
         self.world().requests.counts()
     }
 
+    /// What became of the webhooks.
+    pub fn webhooks(&self) -> WebhookCounts {
+        let now = self.now();
+        self.world().webhook_counts(now)
+    }
+
     /// Changes what goes wrong from now on.
     ///
     /// # Errors
@@ -119,25 +138,37 @@ impl Simulator {
     }
 
     /// Changes any options from now on. Operations that exist keep their plans, and the seed stays what it was.
+    /// Webhooks on their way keep their times, and go where the options then say.
     ///
     /// # Errors
     ///
     /// Options that contradict each other; nothing changes then.
     pub fn change(&self, change: impl FnOnce(&mut SimulatorOptions)) -> Result<(), InvalidOptions> {
+        let now = self.now();
         let mut world = self.world();
         let mut options = world.options().clone();
         change(&mut options);
-        world.set_options(options)
+        world.set_options(now, options)?;
+        self.inner.changed.notify_one();
+        Ok(())
     }
 
-    /// Serves the API on `listener` until `stop` is cancelled, then finishes the answers under way, within two seconds.
+    /// Serves the API on `listener` and sends webhooks, while the options name a URL for them, until `stop` is cancelled;
+    /// then finishes the answers under way, within two seconds.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        crate::listener::serve(listener, routes::router(self), stop).await;
+        let webhooks = webhooks::deliver(self.clone(), stop.clone());
+        tokio::join!(crate::listener::serve(listener, routes::router(self), stop), webhooks);
     }
 
     fn now(&self) -> Time {
         let Inner { clock, wall_at_start, elapsed_at_start, .. } = &*self.inner;
         wall_at_start.after(clock.elapsed().saturating_sub(*elapsed_at_start))
+    }
+
+    /// When it will be `at`, for a timer.
+    fn instant(&self, at: Time) -> Instant {
+        let Inner { clock, wall_at_start, elapsed_at_start, .. } = &*self.inner;
+        clock.instant(elapsed_at_start.saturating_add(at.since(*wall_at_start)))
     }
 
     /// What the API knows. Nothing waits while it holds this.

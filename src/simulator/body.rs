@@ -39,7 +39,8 @@ pub(super) fn status_body(snapshot: &Snapshot<'_>, style: Style) -> Value {
     envelope.into()
 }
 
-fn file(entry: &Entry<'_>, style: Style) -> Value {
+/// One file, as every list of files names it.
+pub(super) fn file(entry: &Entry<'_>, style: Style) -> Value {
     let mut fields = Map::new();
     let mut optional = |name, value: Option<String>| match value {
         Some(value) => drop(fields.insert(key(name, style), value.into())),
@@ -67,7 +68,8 @@ fn download_link(file_key: &str, style: Style) -> String {
     format!("{host}/v1/download/{file_key}?signature={:016x}", hasher.finish())
 }
 
-fn operation_word(snapshot: &Snapshot<'_>, style: Style) -> String {
+/// The word for the state of an operation.
+pub(super) fn operation_word(snapshot: &Snapshot<'_>, style: Style) -> String {
     let partial = match style.partial_word {
         _ if !snapshot.partial => None,
         PartialWord::Completed => None,
@@ -93,7 +95,8 @@ fn cased(word: &str, style: Style) -> String {
     if style.upper_case { word.to_uppercase() } else { word.to_owned() }
 }
 
-fn key(name: &str, style: Style) -> String {
+/// A key in the style's spelling.
+pub(super) fn key(name: &str, style: Style) -> String {
     if !style.camel_case {
         return name.to_owned();
     }

@@ -101,6 +101,15 @@ pub(super) struct Failure {
     pub(super) message: String,
 }
 
+/// Where a file that has ended stands within its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FilePlace {
+    pub(super) job: usize,
+    /// Which of the job's files: a merge or zip that fails leaves as many as it had inputs.
+    pub(super) entry: usize,
+    pub(super) failed: bool,
+}
+
 /// An operation as it is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Snapshot<'a> {
@@ -140,6 +149,27 @@ impl Operation {
     /// When the last of its files ends, and so the operation.
     pub(super) fn finishes(&self) -> Time {
         self.created.after(self.jobs.iter().map(|job| job.ends).max().unwrap_or_default())
+    }
+
+    /// When the next of its files ends, not before `from`.
+    pub(super) fn next_end(&self, from: Time) -> Option<Time> {
+        self.jobs.iter().map(|job| self.created.after(job.ends)).filter(|end| *end >= from).min()
+    }
+
+    /// The files that end at `at`.
+    pub(super) fn ended_at(&self, at: Time) -> impl Iterator<Item = FilePlace> {
+        let jobs = self.jobs.iter().enumerate().filter(move |(_, job)| self.created.after(job.ends) == at);
+        jobs.flat_map(|(number, job)| {
+            let failed = job.failure.is_some();
+            let files = if failed { job.inputs.len() } else { 1 };
+            (0..files).map(move |entry| FilePlace { job: number, entry, failed })
+        })
+    }
+
+    /// The file at `place`, as it is once it has ended.
+    pub(super) fn ended(&self, place: FilePlace) -> Option<Entry<'_>> {
+        let job = self.jobs.get(place.job)?;
+        job.entries(job.ends).into_iter().nth(place.entry)
     }
 
     /// What it is at `now`.

@@ -4,6 +4,7 @@ use super::bucket::RateLimit;
 use super::faults::FaultOptions;
 use super::parse;
 use super::style::StyleOptions;
+use super::webhooks::WebhookOptions;
 use clap::{Args, ValueEnum};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -71,6 +72,10 @@ pub struct SimulatorOptions {
     /// What goes wrong.
     #[command(flatten)]
     pub faults: FaultOptions,
+
+    /// How webhooks are sent.
+    #[command(flatten)]
+    pub webhooks: WebhookOptions,
 }
 
 /// What an operation is like.
@@ -177,6 +182,7 @@ impl Default for SimulatorOptions {
             plan: PlanOptions::default(),
             style: StyleOptions::default(),
             faults: FaultOptions::default(),
+            webhooks: WebhookOptions::default(),
         }
     }
 }
@@ -195,13 +201,15 @@ impl SimulatorOptions {
         if self.api_keys.iter().any(String::is_empty) || self.api_keys.is_empty() {
             return fail("--api-key is empty: give a key of at least one character");
         }
-        self.faults.check()
+        self.faults.check()?;
+        self.webhooks.check()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::webhooks::{SignatureForm, SignatureHeader};
     use clap::Parser;
 
     #[derive(Parser, Debug)]
@@ -247,6 +255,14 @@ mod tests {
             "--queued-files=null",
             "--fault-stale=1",
             "--oversized-bytes=1MiB",
+            "--webhook-url=http://127.0.0.1:10211/webhooks/dragdropdo",
+            "--webhook-secret=hush",
+            "--webhook-signature-header=x-d3-signature",
+            "--webhook-signature-form=upper-case",
+            "--webhook-delay=0..2s",
+            "--webhook-shuffled=0.5",
+            "--webhook-tag=a",
+            "--webhook-tag=b",
         ])
         .unwrap();
         assert_eq!(options.api_keys, ["a", "b"]);
@@ -255,6 +271,13 @@ mod tests {
         assert_eq!(options.plan.error_codes[1], WeightedCode { code: "two".into(), weight: 3 });
         assert_eq!(options.rate_limit.period, Duration::from_secs(1));
         assert_eq!(options.faults.oversized_bytes, 1 << 20);
+        assert_eq!(options.faults.shuffled, 0.0);
+        let webhooks = &options.webhooks;
+        assert_eq!(webhooks.url.as_ref().unwrap().path(), "/webhooks/dragdropdo");
+        assert_eq!(webhooks.signature_header, SignatureHeader::D3);
+        assert_eq!(webhooks.signature_form, SignatureForm::UpperCase);
+        assert_eq!((webhooks.delay.longest, webhooks.shuffled), (Duration::from_secs(2), 0.5));
+        assert_eq!(webhooks.tags, ["a", "b"]);
         assert_eq!(options.check(), Ok(()));
     }
 
@@ -264,6 +287,10 @@ mod tests {
         assert!(message.contains("--failure-share") && message.contains("from 0 to 1"), "{message}");
         let message = parse(&["--files=5..2"]).unwrap_err();
         assert!(message.contains("1..1000"), "{message}");
+        for url in ["127.0.0.1:10211", "ftp://a/b", "http://", "/hook"] {
+            let message = parse(&[&format!("--webhook-url={url}")]).unwrap_err();
+            assert!(message.contains("http://127.0.0.1:10211/webhooks/dragdropdo"), "{message}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::bucket::RateLimit;
 use super::options::{DurationRange, FileRange, MAX_FILES, WeightedCode};
+use reqwest::Url;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -95,6 +96,12 @@ pub(super) fn weighted_code(text: &str) -> Result<WeightedCode, String> {
         Ok(weight) if !code.is_empty() => Ok(WeightedCode { code: code.into(), weight }),
         _ => Err("give a code, or a code and a whole number as its weight, like internal_error=6".into()),
     }
+}
+
+/// An address to send requests to.
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "give a whole URL, like http://127.0.0.1:10211/webhooks/dragdropdo".into())
 }
 
 /// A number of bytes, with an optional unit.

@@ -30,6 +30,7 @@ pub(super) fn router(simulator: Simulator) -> Router {
         .route("/simulator/truth", get(truth))
         .route("/simulator/operations", get(operations))
         .route("/simulator/requests", get(requests))
+        .route("/simulator/webhooks", get(webhooks))
         .fallback(async || not_found())
         .with_state(simulator)
 }
@@ -184,4 +185,8 @@ async fn operations(State(simulator): State<Simulator>, Query(wanted): Query<Wan
 
 async fn requests(State(simulator): State<Simulator>) -> Response {
     json_answer(StatusCode::OK, &json!(simulator.requests()))
+}
+
+async fn webhooks(State(simulator): State<Simulator>) -> Response {
+    json_answer(StatusCode::OK, &json!(simulator.webhooks()))
 }

@@ -9,12 +9,14 @@ use super::requests::RequestLog;
 use super::seed::Seed;
 use super::style::Style;
 use super::truth::{OperationSummary, TagTruth, Truth};
+use super::webhooks::{Answer, Delivery, Event, Outbox, WebhookCounts};
 use crate::time::Time;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most operations kept at once: twice the exporter's own design target, and a bound on memory.
@@ -32,6 +34,10 @@ const IDS: u64 = 1;
 const ANSWERS: u64 = 2;
 const STRAYS: u64 = 3;
 const HIDING: u64 = 4;
+const WEBHOOKS: u64 = 5;
+
+/// The smallest step of time.
+const MOMENT: Duration = Duration::from_micros(1);
 
 /// Why an operation was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +85,7 @@ pub(super) struct World {
     /// By their number, in the order of their creation.
     operations: BTreeMap<u64, Record>,
     numbers: HashMap<String, u64>,
-    /// Those that have not yet been counted as finished, by when they finish.
+    /// Those that have not yet been counted as finished, by when the next of their files ends.
     unfinished: BTreeSet<(Time, u64)>,
     /// The others that are still kept, in the order in which they finished.
     finished: VecDeque<(Time, u64)>,
@@ -90,12 +96,13 @@ pub(super) struct World {
     tags: BTreeMap<String, TagTruth>,
     buckets: HashMap<String, TokenBucket>,
     pub(super) requests: RequestLog,
+    webhooks: Outbox,
 }
 
 #[derive(Debug)]
 struct Record {
     id: String,
-    operation: Operation,
+    operation: Arc<Operation>,
     hidden_until: Time,
     /// Answers about it, so far.
     answers: u64,
@@ -121,6 +128,7 @@ impl World {
             tags: BTreeMap::new(),
             buckets: HashMap::new(),
             requests: RequestLog::default(),
+            webhooks: Outbox::default(),
         };
         for _ in 0..operations {
             world.submit_drawn(now, "").map_err(|refused| InvalidOptions(refused.to_string()))?;
@@ -132,8 +140,13 @@ impl World {
         &self.options
     }
 
-    pub(super) fn set_options(&mut self, options: SimulatorOptions) -> Result<(), InvalidOptions> {
+    pub(super) fn set_options(&mut self, now: Time, options: SimulatorOptions) -> Result<(), InvalidOptions> {
         options.check()?;
+        // What has happened until now is announced, or not, as the options said until now.
+        self.advance(now);
+        if options.webhooks.url.is_none() {
+            self.webhooks.clear();
+        }
         if options.rate_limit != self.options.rate_limit {
             self.buckets.clear();
         }
@@ -181,6 +194,7 @@ impl World {
         self.check(&file_keys, tag)?;
         let number = self.created;
         let operation = Operation::plan(action, file_keys, tag.to_owned(), now, &self.options.plan, &mut random);
+        let operation = Arc::new(operation);
         let faults = &self.options.faults;
         let hidden = self.seed.child(HIDING).child(number).source().random::<f64>() < faults.fresh_not_found;
         let hidden_until = if hidden { now.after(faults.fresh_for) } else { now };
@@ -189,7 +203,7 @@ impl World {
         let tally = operation.tally();
         self.totals.planned.add(&tally);
         self.tags.entry(tag.to_owned()).or_default().planned.add(&tally);
-        self.unfinished.insert((operation.finishes(), number));
+        self.unfinished.insert((operation.next_end(now).unwrap_or(now), number));
         self.numbers.insert(id.clone(), number);
         self.operations.insert(number, Record { id: id.clone(), operation, hidden_until, answers: 0 });
         self.created += 1;
@@ -285,16 +299,51 @@ impl World {
         self.operations.values().rev().filter(wanted).take(limit).map(|record| record.summary(now)).collect()
     }
 
-    /// Counts what has finished by `now`, and forgets what finished long before.
+    /// Takes the webhooks to send now, at most `most`.
+    pub(super) fn take_webhooks(&mut self, now: Time, most: usize) -> Vec<Delivery> {
+        self.advance(now);
+        self.webhooks.take_due(now, most)
+    }
+
+    /// When to look for webhooks to send again; `None` while none are sent.
+    pub(super) fn next_webhook(&self) -> Option<Time> {
+        self.options.webhooks.url.as_ref()?;
+        let next_event = self.unfinished.first().map(|(at, _)| *at);
+        next_event.into_iter().chain(self.webhooks.next_due()).min()
+    }
+
+    /// Takes back a webhook that was sent, with its answer.
+    pub(super) fn webhook_answered(&mut self, now: Time, delivery: Delivery, answer: Answer) {
+        self.webhooks.answered(now, delivery, answer, &self.options.webhooks);
+    }
+
+    pub(super) fn webhook_counts(&mut self, now: Time) -> WebhookCounts {
+        self.advance(now);
+        self.webhooks.counts()
+    }
+
+    /// Counts and announces what has happened by `now`, and forgets what finished long before.
     fn advance(&mut self, now: Time) {
         while let Some((at, number)) = self.unfinished.first().copied().filter(|(at, _)| *at <= now) {
             self.unfinished.pop_first();
-            self.finished.push_back((at, number));
-            if let Some(record) = self.operations.get(&number) {
-                let tally = record.operation.tally();
-                self.totals.finished.add(&tally);
-                self.tags.entry(record.operation.tag.clone()).or_default().finished.add(&tally);
+            let Some(record) = self.operations.get(&number) else { continue };
+            let Record { id, operation, .. } = record;
+            if self.options.webhooks.announces(&operation.tag) {
+                let seed = self.seed.child(WEBHOOKS).child(number);
+                for event in Event::all_at(operation, at) {
+                    let mut random = seed.child(event.number()).source();
+                    let delivery = Delivery::plan(id.clone(), operation.clone(), event, &self.options, &mut random);
+                    self.webhooks.add(delivery);
+                }
             }
+            if let Some(next) = operation.next_end(at.after(MOMENT)) {
+                self.unfinished.insert((next, number));
+                continue;
+            }
+            self.finished.push_back((at, number));
+            let tally = operation.tally();
+            self.totals.finished.add(&tally);
+            self.tags.entry(operation.tag.clone()).or_default().finished.add(&tally);
         }
         let keep = self.options.keep_finished;
         while let Some((_, number)) = self.finished.front().copied().filter(|(at, _)| at.after(keep) <= now) {

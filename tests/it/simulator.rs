@@ -5,6 +5,8 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
+mod webhooks;
+
 use dragdropdo_exporter::clock::Clock;
 use dragdropdo_exporter::simulator::{
     Action, DEFAULT_API_KEY, DurationRange, FaultOptions, QueuedFiles, RateLimit, RetryAfter, Simulator,

@@ -102,7 +102,7 @@ fn each_key_has_a_bucket_of_its_own() {
     assert_eq!(world.admit(second(1), Some("a")), Ok(()));
 
     options.api_keys = vec!["c".into()];
-    world.set_options(options).unwrap();
+    world.set_options(second(1), options).unwrap();
     assert_eq!(world.admit(second(9), Some("a")), Err(NotAdmitted::Unauthorized));
     assert_eq!(world.admit(second(9), Some("c")), Ok(()));
     assert_eq!(world.buckets.len(), 1);
@@ -231,4 +231,105 @@ proptest! {
         prop_assert_eq!(&truth.finished, &seen);
         prop_assert_eq!(&truth.planned, &seen);
     }
+}
+
+fn announcing() -> SimulatorOptions {
+    let mut options = options();
+    options.webhooks.url = Some("http://127.0.0.1:9/hook".parse().unwrap());
+    options
+}
+
+/// The bodies of all webhooks that are sent until `until`, in their order.
+fn webhooks(world: &mut World, until: Time) -> Vec<Value> {
+    let mut bodies = Vec::new();
+    while let Some(now) = world.next_webhook().filter(|at| *at <= until) {
+        for delivery in world.take_webhooks(now, usize::MAX) {
+            bodies.push(delivery.body());
+            world.webhook_answered(now, delivery, Answer::Status(204));
+        }
+    }
+    bodies
+}
+
+#[test]
+fn webhooks_tell_of_every_operation_at_the_moment_at_which_it_finishes() {
+    let mut options = announcing();
+    // Webhooks outlive the operations of which they tell.
+    options.keep_finished = Duration::ZERO;
+    let mut world = world(options);
+    for _ in 0..30 {
+        world.submit_drawn(second(0), "").unwrap();
+    }
+    let planned: BTreeMap<String, Time> =
+        world.operations(second(0), None, 99).into_iter().map(|operation| (operation.id, operation.finishes)).collect();
+    let bodies = webhooks(&mut world, second(60));
+    let finished: BTreeMap<String, Time> = bodies
+        .iter()
+        .filter(|body| body["type"].as_str().unwrap().starts_with("operation."))
+        .map(|body| {
+            let id = body["payload"]["main_task"]["id"].as_str().unwrap();
+            (id.to_owned(), Time::parse(body["timestamp"].as_str().unwrap()).unwrap())
+        })
+        .collect();
+    assert_eq!(finished, planned);
+
+    let truth = world.truth(second(60)).finished;
+    let counts = world.webhook_counts(second(60));
+    assert_eq!(counts.events["operation.failed"], truth.failed);
+    assert_eq!(counts.events["operation.completed"], truth.completed + truth.partially_failed);
+    assert_eq!(counts.events["fileTask.completed"], truth.files_completed);
+    assert_eq!(counts.events["fileTask.failed"], truth.files_failed);
+    assert_eq!((counts.acknowledged, counts.open), (counts.announced, 0));
+}
+
+#[test]
+fn webhooks_follow_from_the_seed_and_not_from_who_asks_between() {
+    let sent = |seed, curious: bool| {
+        let mut options = SimulatorOptions { seed, ..announcing() };
+        options.style.mixed = true;
+        options.webhooks.shuffled = 0.3;
+        options.webhooks.twice = 0.3;
+        options.webhooks.lost = 0.1;
+        let mut world = world(options);
+        for n in 0..10 {
+            let id = world.submit(second(0), Action::Convert, keys(3), "").unwrap();
+            if curious {
+                body(&mut world, second(n % 3), &id);
+            }
+        }
+        webhooks(&mut world, second(60))
+    };
+    assert_eq!(sent(1, false), sent(1, true));
+    assert_ne!(sent(1, false), sent(2, false));
+}
+
+#[test]
+fn webhooks_are_sent_for_what_happens_while_there_is_a_url_and_for_the_tags_named() {
+    let mut world = world(options());
+    let start = world.options().clone();
+    world.submit(second(0), Action::Convert, keys(1), "early").unwrap();
+    assert_eq!(world.next_webhook(), None);
+    let with_url = SimulatorOptions { webhooks: announcing().webhooks, ..start };
+    world.set_options(second(30), with_url.clone()).unwrap();
+    assert_eq!(world.next_webhook(), None);
+
+    let mut only_invoices = with_url.clone();
+    only_invoices.webhooks.tags = vec!["invoices".into()];
+    world.set_options(second(30), only_invoices).unwrap();
+    world.submit(second(30), Action::Convert, keys(1), "photos").unwrap();
+    world.submit(second(30), Action::Convert, keys(1), "invoices").unwrap();
+    assert_eq!(webhooks(&mut world, second(90)).len(), 2);
+    assert_eq!(world.webhook_counts(second(90)).announced, 2);
+
+    // What waits when the URL is taken away is never sent.
+    let mut held = with_url.clone();
+    held.webhooks.shuffled = 1.0;
+    world.set_options(second(90), held).unwrap();
+    world.submit(second(90), Action::Convert, keys(1), "").unwrap();
+    let mut without = with_url;
+    without.webhooks.url = None;
+    let finishes = world.operations(second(90), Some(""), 1)[0].finishes;
+    world.set_options(finishes, without).unwrap();
+    let counts = world.webhook_counts(second(200));
+    assert_eq!((counts.announced, counts.dropped, counts.open), (4, 2, 0));
 }
