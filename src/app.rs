@@ -260,7 +260,15 @@ impl Running {
         };
         self.stop.cancel();
         self.workers.close();
-        if tokio::time::timeout(DRAIN_POLLS, self.workers.wait()).await.is_err() {
+        let web = &mut self.web;
+        let ends_web = broken.is_none();
+        let drained = async {
+            self.workers.wait().await;
+            if ends_web {
+                web.await.ok();
+            }
+        };
+        if tokio::time::timeout(DRAIN_POLLS, drained).await.is_err() {
             tracing::info!(
                 "polls that were still under way at shutdown are cut; they are made again after the restart"
             );

@@ -113,8 +113,22 @@ struct SimulateArgs {
 }
 
 /// Runs what the command line says; its result is the process's exit code.
-pub async fn run() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the system gives no threads or sockets: {error}"));
+            return ExitCode::from(FAILURE);
+        }
+    };
+    let code = runtime.block_on(run(cli));
+    // A name that is being looked up could hold the process for as long as the network does.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve(args).await,
         Command::CheckConfig { file } => check::run(&file),

@@ -17,12 +17,13 @@ mod webhooks;
 pub use inbox::{
     DeleteError, Delivered, LedgerHandle, ListError, Reconfiguration, RegisterError, Registered, Target, Unavailable,
 };
+pub use wanted::STATIC_SOURCE;
 
 use crate::clock::Clock;
 use crate::health::Heartbeat;
 use crate::metrics::Instruments;
 use crate::schedule::SharedSchedule;
-use crate::store::{Fate, Loaded, Store};
+use crate::store::{Change, Fate, Loaded, Store, Work};
 use crate::task::{Ask, ErrorCode, Group, Observation, TaskId};
 use crate::time::Time;
 use crate::transition::{self, Policy};
@@ -124,16 +125,13 @@ impl Ledger {
             settings,
         };
         for (id, reason) in unreadable {
-            ledger.rooms.instruments.store_errors.inc();
-            tracing::error!(
-                task_id = id,
-                reason,
-                "the stored record of task {id} cannot be read: it is set aside and not followed; repair or delete its row"
-            );
-            ledger.set_aside.extend(TaskId::new(&id));
+            match TaskId::new(&id) {
+                Ok(id) => ledger.set_aside_row(id, &reason),
+                Err(error) => tracing::error!(%error, "a stored record has an ID that is none: it is left as it is"),
+            }
         }
         for record in ledger.rooms.view.tasks() {
-            ledger.expiries.note(&record, &ledger.settings.policy);
+            ledger.expiries.note_unpolled(&record, &ledger.settings.policy, now);
             ledger.poll_or_not(&record, Fate::Tracked);
         }
         (ledger, handle)
@@ -141,6 +139,7 @@ impl Ledger {
 
     /// Works until `cancel` is called, then deals with what is in the inbox and closes the store.
     pub async fn run(mut self, cancel: CancellationToken) {
+        self.open_all_groups(&cancel).await;
         let mut inputs = Vec::with_capacity(MAX_BATCH);
         let mut tick = tokio::time::interval(TICK);
         // After a long commit one look is enough.
@@ -161,8 +160,47 @@ impl Ledger {
                 () = cancel.cancelled(), if !self.inbox.is_closed() => self.inbox.close(),
             }
         }
+        self.keep_times().await;
         if let Err(error) = self.rooms.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly; what was committed is durable all the same");
+        }
+    }
+
+    /// A task whose row cannot be read is neither followed nor written.
+    fn set_aside_row(&mut self, id: TaskId, reason: &str) {
+        self.rooms.instruments.store_errors.inc();
+        if self.set_aside.insert(id.clone()) {
+            tracing::error!(
+                task_id = %id, reason,
+                "the stored record of task {id} cannot be read: it is set aside and not followed; repair or delete its row"
+            );
+        }
+    }
+
+    /// Every known group has everything that a group has, also what this version or configuration brings.
+    async fn open_all_groups(&mut self, cancel: &CancellationToken) {
+        let mut batch = Batch::new(self.rooms.clock.wall());
+        for group in self.rooms.view.groups() {
+            self.open_group(&mut batch, &group);
+        }
+        self.commit_and_publish(batch, cancel).await;
+    }
+
+    /// Writes the times of the last unfinished observations, which alone cost no write while they moved: a short stop
+    /// then makes no latency unknown.
+    async fn keep_times(&mut self) {
+        let tasks = self.rooms.view.tasks();
+        let unsettled: Vec<Change> = tasks
+            .into_iter()
+            .filter(|record| record.settled.is_none() && record.first_seen.is_some())
+            .map(|record| Change { record, fate: Fate::Tracked, counts: Vec::new() })
+            .collect();
+        let now = self.rooms.clock.wall();
+        for changes in unsettled.chunks(MAX_BATCH) {
+            if let Err(error) = self.rooms.store.commit(Work { changes, ..Work::default() }, now).await {
+                tracing::warn!(%error, "the times of the latest polls are not kept: some latencies will be unknown");
+                return;
+            }
         }
     }
 
@@ -180,7 +218,7 @@ impl Ledger {
                         Err(error) => drop(reply.send(Err(error))),
                     }
                 }
-                Input::Register { targets, reply } => self.register(&mut batch, targets, reply).await,
+                Input::Register { targets, at, reply } => self.register(&mut batch, targets, at, reply).await,
                 Input::Delete { id, reply } => self.delete(&mut batch, &id, reply),
                 Input::Delivered { id, announced, reply } => self.delivered(&mut batch, id, announced, reply).await,
                 Input::Reconfigure { change, reply } => {
@@ -279,7 +317,6 @@ impl Ledger {
         if now.since(self.forgotten_at) < FORGET_EVERY.min(self.settings.remember.max(TICK)) {
             return;
         }
-        self.forgotten_at = now;
         let before = Time::from_micros(now.as_micros().saturating_sub(duration_micros(self.settings.remember)));
         let heartbeat = self.rooms.heartbeat.clone();
         let too_early = Time::from_micros(now.as_micros().saturating_sub(duration_micros(webhooks::KEEP)));
@@ -287,14 +324,21 @@ impl Ledger {
             self.rooms.store.forget_early_webhooks(too_early).await?;
             let old = self.rooms.store.departed_before(before, FORGET_AT_ONCE).await?;
             if old.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
+            let may_be_more = old.len() >= FORGET_AT_ONCE as usize;
             let (keep, forget): (Vec<String>, Vec<String>) = old.into_iter().partition(|id| self.lists.name(id));
-            self.rooms.store.forget(&forget, &keep, now).await
+            self.rooms.store.forget(&forget, &keep, now).await?;
+            Ok(may_be_more)
         });
         match forgotten.await {
-            Ok(()) => {}
-            Err(error) => self.store_failed(&error, "old records are forgotten when it answers again"),
+            Ok(false) => self.forgotten_at = now,
+            // The next tick goes on.
+            Ok(true) => {}
+            Err(error) => {
+                self.forgotten_at = now;
+                self.store_failed(&error, "old records are forgotten when it answers again");
+            }
         }
     }
 }

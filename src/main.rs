@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // Without this, FAILPOINTS in the environment would be ignored without a word.
     #[cfg(feature = "failpoints")]
     let _points = fail::FailScenario::setup();
-    dragdropdo_exporter::cli::run().await
+    dragdropdo_exporter::cli::main()
 }

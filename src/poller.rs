@@ -13,12 +13,12 @@ use crate::config::RateLimit;
 use crate::health::{BEAT_EVERY, Heartbeat};
 use crate::ledger::LedgerHandle;
 use crate::metrics::Instruments;
-use crate::schedule::{Job, Setback, SharedSchedule};
+use crate::schedule::{Job, LastError, Setback, SharedSchedule};
 use crate::task::Ask;
 use budget::Budget;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -201,7 +201,11 @@ impl Shared {
         let result = client.status(&job.id, &job.ask).await;
         let now = self.rooms.clock.elapsed();
         let outcome = result.as_ref().map_or_else(|failure| failure.outcome, |_| RequestOutcome::Success);
-        self.rooms.instruments.request_finished(outcome.as_str(), now.saturating_sub(begun));
+        // A name that no URL can hold is not found without a request.
+        let was_sent = !matches!(&result, Err(Failure { outcome: RequestOutcome::NotFound, status: None, .. }));
+        if was_sent {
+            self.rooms.instruments.request_finished(outcome.as_str(), now.saturating_sub(begun));
+        }
         match result {
             Ok(answer) => {
                 self.rooms.instruments.set_up(true);
@@ -233,14 +237,21 @@ impl Shared {
             Some(503) => Setback::Unavailable,
             Some(_) | None => Setback::Other,
         };
-        let error = format!("{}: {failure}", failure.outcome.as_str());
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).failed(&job.id, failure, now);
-        self.rooms.schedule.change(|schedule| schedule.failed(job, setback, failure.retry_after, error.into(), now));
+        let error = LastError { kind: failure.outcome.as_str(), what: failure.to_string().into() };
+        self.trouble().failed(&job.id, failure, now);
+        self.rooms.schedule.change(|schedule| schedule.failed(job, setback, failure.retry_after, error, now));
     }
 
     fn recovered(&self, now: Duration) {
-        let failing = self.rooms.schedule.with(|schedule| schedule.failing());
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).succeeded(failing, now);
+        let mut trouble = self.trouble();
+        if !trouble.is_over() {
+            self.rooms.schedule.with(|schedule| trouble.answered(|kind| schedule.failing(kind), now));
+        }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        // Nothing under the lock can panic halfway through a change.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_unknown_words(&self, job: &Job, words: &[String]) {

@@ -16,7 +16,7 @@ use crate::config::PollConfig;
 use crate::task::{Ask, TaskId};
 use crate::transition::Next;
 use rand::rngs::StdRng;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// A task that the API has not known for this long is asked for once in as long.
@@ -57,7 +57,16 @@ pub struct Standing {
     /// When it is due; `None` while it is being polled.
     pub due: Option<Duration>,
     /// The latest failure, until an answer comes.
-    pub last_error: Option<Box<str>>,
+    pub last_error: Option<LastError>,
+}
+
+/// Why a task's latest poll failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// The kind of failure, of a closed list.
+    pub kind: &'static str,
+    /// What happened.
+    pub what: Box<str>,
 }
 
 /// The schedule of all tasks that are polled.
@@ -66,7 +75,10 @@ pub struct Schedule {
     poll: PollConfig,
     slots: HashMap<TaskId, Slot>,
     waiting: BTreeSet<(Duration, TaskId)>,
-    failing: usize,
+    /// Tasks whose latest polls failed, by the kind of failure.
+    failing: BTreeMap<&'static str, usize>,
+    /// When each poll that is under way was handed out.
+    out: BTreeSet<(Duration, TaskId)>,
     gate: Gate,
     random: StdRng,
 }
@@ -77,7 +89,9 @@ struct Slot {
     ask: Ask,
     in_flight: bool,
     failures: u32,
-    last_error: Option<Box<str>>,
+    last_error: Option<LastError>,
+    /// When it was handed out, while it is being polled.
+    dispatched: Duration,
     /// When it was last due early.
     early: Option<Duration>,
     /// When it is to be polled once more, at the latest, after the poll that is under way.
@@ -87,14 +101,30 @@ struct Slot {
 impl Schedule {
     /// A schedule without tasks. `random` spreads polls, so that tasks registered together do not stay together.
     pub fn new(poll: PollConfig, random: StdRng) -> Self {
-        Self { poll, slots: HashMap::new(), waiting: BTreeSet::new(), failing: 0, gate: Gate::default(), random }
+        Self {
+            poll,
+            slots: HashMap::new(),
+            waiting: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            out: BTreeSet::new(),
+            gate: Gate::default(),
+            random,
+        }
     }
 
     /// Begins to poll a task, at once; a task that is polled already goes on as it was.
     pub fn track(&mut self, id: &TaskId, ask: Ask, now: Duration) {
         if !self.slots.contains_key(id) {
-            let slot =
-                Slot { due: now, ask, in_flight: false, failures: 0, last_error: None, early: None, forward: None };
+            let slot = Slot {
+                due: now,
+                ask,
+                in_flight: false,
+                failures: 0,
+                last_error: None,
+                dispatched: now,
+                early: None,
+                forward: None,
+            };
             self.waiting.insert((now, id.clone()));
             self.slots.insert(id.clone(), slot);
         }
@@ -104,7 +134,8 @@ impl Schedule {
     pub fn untrack(&mut self, id: &TaskId) {
         if let Some(slot) = self.slots.remove(id) {
             self.waiting.remove(&(slot.due, id.clone()));
-            self.failing -= usize::from(slot.last_error.is_some());
+            self.out.remove(&(slot.dispatched, id.clone()));
+            self.no_longer_fails(slot.last_error);
         }
     }
 
@@ -122,6 +153,8 @@ impl Schedule {
         let (_, id) = self.waiting.pop_first()?;
         let slot = self.slots.get_mut(&id)?;
         slot.in_flight = true;
+        slot.dispatched = now;
+        self.out.insert((now, id.clone()));
         self.gate.dispatched(now);
         Some(Job { ask: slot.ask.clone(), id, dispatched: now })
     }
@@ -147,7 +180,7 @@ impl Schedule {
         job: &Job,
         setback: Setback,
         retry_after: Option<Duration>,
-        error: Box<str>,
+        error: LastError,
         now: Duration,
     ) {
         self.gate.set_back(job, setback, retry_after, now);
@@ -155,18 +188,19 @@ impl Schedule {
         let wait = self.backoff(failures);
         let retry_after = retry_after.filter(|_| setback == Setback::Unavailable).unwrap_or_default();
         let due = |slot: &Slot| match setback {
-            // All requests are held back, and this task keeps its turn.
-            Setback::RateLimited | Setback::KeyRejected => slot.due,
+            // All requests are held back. Then others are tried before it, or a single task could keep the hold up.
+            Setback::RateLimited | Setback::KeyRejected => slot.due.max(now),
             Setback::Forbidden | Setback::Unavailable | Setback::Other => now + wait.max(retry_after.min(MAX_BACKOFF)),
         };
-        let ask = job.ask.clone();
-        self.put_back(&job.id, ask, due, |slot| {
+        // A file that cannot be asked for must not hide the task's others.
+        self.put_back(&job.id, Ask::Task, due, |slot| {
             if !matches!(setback, Setback::RateLimited | Setback::KeyRejected) {
                 slot.failures = slot.failures.saturating_add(1);
             }
         });
+        self.clear_error(&job.id);
         if let Some(slot) = self.slots.get_mut(&job.id) {
-            self.failing += usize::from(slot.last_error.is_none());
+            *self.failing.entry(error.kind).or_default() += 1;
             slot.last_error = Some(error);
         }
     }
@@ -177,8 +211,9 @@ impl Schedule {
         self.clear_error(&job.id);
     }
 
-    /// The API answered that it does not know the task: it is not failing, and says nothing of the key.
+    /// The API answered that it does not know the task: it is not failing.
     pub fn not_found(&mut self, job: &Job) {
+        self.gate.not_found(job);
         self.clear_error(&job.id);
     }
 
@@ -188,8 +223,8 @@ impl Schedule {
     }
 
     /// The key has changed: it deserves a try at full speed.
-    pub fn key_changed(&mut self) {
-        self.gate.key_changed();
+    pub fn key_changed(&mut self, now: Duration) {
+        self.gate.key_changed(now);
     }
 
     /// The poll could not be dealt with: the task's turn comes again after a backoff.
@@ -216,9 +251,9 @@ impl Schedule {
         }
     }
 
-    /// How many tasks' latest polls failed.
-    pub fn failing(&self) -> usize {
-        self.failing
+    /// How many tasks' latest polls failed in this way.
+    pub fn failing(&self, kind: &str) -> usize {
+        self.failing.get(kind).copied().unwrap_or(0)
     }
 
     /// How many tasks are polled.
@@ -232,8 +267,14 @@ impl Schedule {
     }
 
     /// How late the most overdue poll is; zero when none is due.
+    ///
+    /// A poll that is under way is late too when it has not been dealt with by the time that the next would be due at the
+    /// latest: the store may stand still.
     pub fn lag(&self, now: Duration) -> Duration {
-        self.waiting.first().map_or(Duration::ZERO, |(due, _)| now.saturating_sub(*due))
+        let waiting = self.waiting.first().map(|(due, _)| *due);
+        let out = self.out.first().map(|(dispatched, _)| *dispatched + self.poll.interval);
+        let due = waiting.into_iter().chain(out).min();
+        due.map_or(Duration::ZERO, |due| now.saturating_sub(due))
     }
 
     /// When a task is polled next, and why its latest poll failed; `None` for a task that is not polled.
@@ -254,13 +295,19 @@ impl Schedule {
     }
 
     fn clear_error(&mut self, id: &TaskId) {
-        if let Some(slot) = self.slots.get_mut(id) {
-            self.failing -= usize::from(slot.last_error.take().is_some());
+        let error = self.slots.get_mut(id).and_then(|slot| slot.last_error.take());
+        self.no_longer_fails(error);
+    }
+
+    fn no_longer_fails(&mut self, error: Option<LastError>) {
+        if let Some(count) = error.and_then(|error| self.failing.get_mut(error.kind)) {
+            *count -= 1;
         }
     }
 
     fn put_back(&mut self, id: &TaskId, ask: Ask, due: impl FnOnce(&Slot) -> Duration, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.in_flight) else { return };
+        self.out.remove(&(slot.dispatched, id.clone()));
         slot.due = due(slot);
         if let Some(at) = slot.forward.take().filter(|at| *at < slot.due) {
             slot.due = at;

@@ -7,6 +7,7 @@ mod early;
 mod lock;
 mod rows;
 mod totals;
+mod transaction;
 
 use crate::config::StorageUrl;
 use crate::task::{TaskId, TaskRecord};
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use transaction::Transaction;
 
 /// How long a statement waits while somebody else, an operator with `sqlite3` or a backup, holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,6 +157,14 @@ pub enum StoreError {
     /// A row of the totals makes no sense.
     #[error("the database's totals cannot be read: {0}; restore a backup, or start with a new file")]
     Totals(String),
+    /// The row of a task makes no sense.
+    #[error("the stored record of task {id} cannot be read: {reason}; repair or delete its row")]
+    Unreadable {
+        /// The task.
+        id: TaskId,
+        /// Why.
+        reason: String,
+    },
     /// A statement failed.
     #[error("the database answers: {0}")]
     Database(#[from] sqlx::Error),
@@ -225,7 +235,8 @@ impl Store {
     /// A database that does not answer, or a row that cannot be read.
     pub async fn recall(&mut self, id: &TaskId) -> Result<Recalled, StoreError> {
         let found = sqlx::query(rows::SELECT_ONE).bind(id.as_str()).fetch_optional(&mut self.connection).await?;
-        let record = found.map(|row| rows::read(&row)).transpose()?;
+        let unreadable = |error: sqlx::Error| StoreError::Unreadable { id: id.clone(), reason: error.to_string() };
+        let record = found.map(|row| rows::read(&row)).transpose().map_err(unreadable)?;
         let found = sqlx::query("SELECT announced, received FROM early_webhook WHERE task_id = $1")
             .bind(id.as_str())
             .fetch_optional(&mut self.connection)
@@ -290,26 +301,26 @@ impl Store {
         work: Work<'_>,
         refused: &BTreeMap<usize, String>,
     ) -> Result<Option<(usize, String)>, StoreError> {
-        let mut transaction = self.connection.begin().await?;
+        let mut transaction = Transaction::begin(&mut self.connection).await?;
         for (place, change) in work.changes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place)) {
             let statement = match change.fate {
                 Fate::Tracked => rows::upsert(&change.record, None),
                 Fate::Departed(at) => rows::upsert(&change.record, Some(at)),
                 Fate::Forgotten => sqlx::query(rows::DELETE).bind(change.record.id.as_str()),
             };
-            if let Err(error) = statement.execute(&mut *transaction).await {
+            if let Err(error) = statement.execute(transaction.connection()).await {
                 // A trigger may have ended the transaction, so nothing more is done in this one.
-                let undone = transaction.rollback().await;
-                if is_about_the_row(&error) {
-                    return Ok(Some((place, error.to_string())));
-                }
-                undone?;
-                return Err(error.into());
+                transaction.roll_back().await;
+                let refusal = is_about_the_row(&error).then(|| (place, error.to_string()));
+                return refusal.map_or_else(|| Err(error.into()), |refusal| Ok(Some(refusal)));
             }
         }
-        totals::add(&mut transaction, added, &self.bounds).await?;
-        early::keep(&mut transaction, work.early_webhooks).await?;
-        transaction.commit().await?;
+        let rest = async {
+            totals::add(transaction.connection(), added, &self.bounds).await?;
+            early::keep(transaction.connection(), work.early_webhooks).await
+        };
+        let rest = rest.await;
+        transaction.end(rest).await?;
         Ok(None)
     }
 
@@ -333,15 +344,19 @@ impl Store {
     ///
     /// A database that does not answer; nothing is changed then.
     pub async fn forget(&mut self, forget: &[String], keep: &[String], now: Time) -> Result<(), StoreError> {
-        let mut transaction = self.connection.begin().await?;
-        for id in forget {
-            sqlx::query(rows::DELETE_DEPARTED).bind(id).execute(&mut *transaction).await?;
-        }
-        for id in keep {
-            sqlx::query(rows::KEEP_DEPARTED).bind(now.as_micros()).bind(id).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        let mut transaction = Transaction::begin(&mut self.connection).await?;
+        let done = async {
+            for id in forget {
+                sqlx::query(rows::DELETE_DEPARTED).bind(id).execute(transaction.connection()).await?;
+            }
+            for id in keep {
+                let statement = sqlx::query(rows::KEEP_DEPARTED).bind(now.as_micros()).bind(id);
+                statement.execute(transaction.connection()).await?;
+            }
+            Ok(())
+        };
+        let done = done.await;
+        transaction.end(done).await
     }
 
     /// Deletes webhook deliveries that were kept since before `before`.

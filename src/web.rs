@@ -27,7 +27,11 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use refusal::Refusal;
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
+
+/// Lists of all tasks that are written at once; each holds all of it in memory.
+const MAX_LISTS: usize = 2;
 
 /// What the routes answer from.
 #[derive(Clone, Debug)]
@@ -93,6 +97,8 @@ struct Web {
     rooms: Rooms,
     settings: SharedSettings,
     layout: Layout,
+    /// Lists of all tasks being written at once.
+    lists: Arc<Semaphore>,
 }
 
 impl Web {
@@ -105,7 +111,7 @@ impl Web {
 pub fn router(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Router {
     let telemetry_path = layout.telemetry_path.clone();
     let takes_webhooks = layout.takes_webhooks;
-    let web = Web { rooms, settings, layout };
+    let web = Web { rooms, settings, layout, lists: Arc::new(Semaphore::new(MAX_LISTS)) };
     let router = Router::new()
         .route(&telemetry_path, get(scrape::metrics))
         .route("/api/v1/tasks", get(tasks::list).post(tasks::register))
@@ -129,7 +135,7 @@ pub fn webhook_router(rooms: Rooms, settings: SharedSettings) -> Router {
         .route(webhook::PATH, post(webhook::deliver))
         .fallback(only_webhooks)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(Web { rooms, settings, layout })
+        .with_state(Web { rooms, settings, layout, lists: Arc::new(Semaphore::new(MAX_LISTS)) })
 }
 
 /// Whether the metrics can be at this path: it is absolute, plain, and not the place of another route.

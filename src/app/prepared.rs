@@ -5,13 +5,10 @@ use crate::api::{Client, Key};
 use crate::clock::Clock;
 use crate::config::{Config, StaticTask};
 use crate::discovery::Discovery;
-use crate::ledger::{Settings, Target};
+use crate::ledger::{STATIC_SOURCE, Settings, Target};
 use crate::poller::Terms;
 use crate::transition::Policy;
 use crate::web::{self, ApiToken, WebhookSecret};
-
-/// The name of the source of the tasks in the configuration.
-pub(super) const STATIC_SOURCE: &str = "static";
 
 /// What a configuration makes of the rooms.
 pub(super) struct Prepared {

@@ -1,10 +1,10 @@
 //! Reloading the configuration: all of it, or nothing.
 
 use super::ReadAgain;
-use super::prepared::{Prepared, STATIC_SOURCE, static_targets};
+use super::prepared::{Prepared, static_targets};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::{LedgerHandle, Reconfiguration};
+use crate::ledger::{LedgerHandle, Reconfiguration, STATIC_SOURCE};
 use crate::metrics::Instruments;
 use crate::poller::SharedTerms;
 use crate::schedule::SharedSchedule;
@@ -35,9 +35,10 @@ impl Reloading {
         let generation = self.generation.clone();
         let mut changes = prepared.key.changes();
         let schedule = self.schedule.clone();
+        let key_clock = self.clock.clone();
         let bell = async move {
             while changes.changed().await.is_ok() {
-                schedule.change(crate::schedule::Schedule::key_changed);
+                schedule.change(|schedule| schedule.key_changed(key_clock.elapsed()));
             }
         };
         self.workers.spawn(generation.clone().run_until_cancelled_owned(bell));
@@ -86,7 +87,12 @@ impl Reloading {
         // The last step that can fail; it changes the store, and the rest follows.
         self.ledger.reconfigure(change).await?;
         self.terms.set(prepared.terms(&config));
-        self.schedule.change(|schedule| schedule.set_poll(config.poll.clone()));
+        let now = self.clock.elapsed();
+        self.schedule.change(|schedule| {
+            schedule.set_poll(config.poll.clone());
+            // It may be another, and deserves a try at full speed in any case.
+            schedule.key_changed(now);
+        });
         self.settings.set(prepared.web_settings(&config));
         self.config = config;
         std::mem::replace(&mut self.generation, self.stop.child_token()).cancel();

@@ -46,6 +46,16 @@ pub(super) struct Draft {
     pub(super) is_dirty: bool,
 }
 
+/// The moment at which time has something to do with a task.
+pub(super) enum Moved {
+    /// It is as it was.
+    Not,
+    /// The task is new to this process.
+    New,
+    /// It is another, or there is none any more.
+    To(Option<Time>),
+}
+
 /// A poll that was answered.
 pub(super) struct Answer {
     pub(super) job: Job,
@@ -142,9 +152,15 @@ impl Draft {
     }
 
     /// Whether time has something to do at another moment than before.
-    pub(super) fn moves_deadline(&self, policy: &Policy) -> bool {
-        let before = self.before.as_ref().and_then(|before| transition::deadline(before, policy));
-        self.fate == Fate::Tracked && transition::deadline(&self.record, policy) != before
+    pub(super) fn moves_deadline(&self, policy: &Policy) -> Moved {
+        if self.fate != Fate::Tracked {
+            return Moved::To(None);
+        }
+        let Some(before) = &self.before else { return Moved::New };
+        let (was, is) = (transition::deadline(before, policy), transition::deadline(&self.record, policy));
+        // The first answer tells what time alone could not.
+        let first_answer = before.first_seen.is_none() && before.not_found_since.is_none();
+        if was == is && !first_answer { Moved::Not } else { Moved::To(is) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A batch is committed, then published, and then everybody who waits for it learns of it.
 
 use super::Ledger;
-use super::batch::Batch;
+use super::batch::{Batch, Moved};
 use crate::schedule::{Backoff, MAX_BACKOFF};
 use crate::store::{Change, Committed, Fate, StoreError, Work};
 use crate::task::{ErrorCode, Event, TaskId, TaskRecord};
@@ -60,8 +60,10 @@ impl Ledger {
                 Some(reason) => self.set_aside_change(change, reason, batch.now),
                 None => {
                     tell(change, events);
-                    if *moved {
-                        self.expiries.note(&change.record, &self.settings.policy);
+                    match moved {
+                        Moved::Not => {}
+                        Moved::New => self.expiries.note_unpolled(&change.record, &self.settings.policy, batch.now),
+                        Moved::To(at) => self.expiries.set(&change.record.id, *at),
                     }
                     self.poll_or_not(&change.record, change.fate);
                     self.refused.remove(&change.record.id);
@@ -89,7 +91,7 @@ impl Ledger {
     fn set_aside_change(&mut self, change: &Change, reason: &str, now: Time) {
         let id = &change.record.id;
         self.rooms.instruments.store_errors.inc();
-        self.expiries.note_at(now.after(MAX_BACKOFF), id);
+        self.expiries.set(id, Some(now.after(MAX_BACKOFF)));
         if self.refused.insert(id.clone()) {
             tracing::error!(
                 task_id = %id, reason,

@@ -3,35 +3,76 @@
 use crate::task::{TaskId, TaskRecord};
 use crate::time::Time;
 use crate::transition::{self, Policy};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-/// Moments at which to look at a task. One that has moved since is found out by looking.
+/// How long nothing is given up or settled by time alone of a task that has not been polled yet, since the start or since
+/// it came: the first poll may show that it ended long ago.
+const FIRST_POLL: Duration = Duration::from_secs(5 * 60);
+
+/// The moment at which to look at each task, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct Expiries(BinaryHeap<Reverse<(Time, TaskId)>>);
+pub(super) struct Expiries {
+    moments: BTreeSet<(Time, TaskId)>,
+    by_task: HashMap<TaskId, Time>,
+}
 
 impl Expiries {
     /// Notes when a task is to be looked at, as its record stands now.
     pub(super) fn note(&mut self, record: &TaskRecord, policy: &Policy) {
-        if let Some(at) = transition::deadline(record, policy) {
-            self.0.push(Reverse((at, record.id.clone())));
-        }
+        self.set(&record.id, transition::deadline(record, policy));
     }
 
-    /// Notes when to look at a task once more.
-    pub(super) fn note_at(&mut self, at: Time, id: &TaskId) {
-        self.0.push(Reverse((at, id.clone())));
+    /// The same for a task that has not been polled by this process.
+    pub(super) fn note_unpolled(&mut self, record: &TaskRecord, policy: &Policy, now: Time) {
+        let deadline = transition::deadline(record, policy);
+        let earliest = if record.settled.is_some() { now } else { now.after(FIRST_POLL) };
+        self.set(&record.id, deadline.map(|at| at.max(earliest)));
+    }
+
+    /// Notes when to look at a task once more, or that there is no need to.
+    pub(super) fn set(&mut self, id: &TaskId, at: Option<Time>) {
+        let before = match at {
+            Some(at) => self.by_task.insert(id.clone(), at),
+            None => self.by_task.remove(id),
+        };
+        if let Some(before) = before {
+            self.moments.remove(&(before, id.clone()));
+        }
+        if let Some(at) = at {
+            self.moments.insert((at, id.clone()));
+        }
     }
 
     /// The tasks to look at by `now`.
     pub(super) fn due(&mut self, now: Time) -> Vec<TaskId> {
         let mut due = Vec::new();
-        while let Some(Reverse((at, _))) = self.0.peek()
-            && *at <= now
-            && let Some(Reverse((_, id))) = self.0.pop()
+        while self.moments.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, id)) = self.moments.pop_first()
         {
+            self.by_task.remove(&id);
             due.push(id);
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_has_one_moment_which_moves() {
+        let mut expiries = Expiries::default();
+        let id = TaskId::new("a").unwrap();
+        let at = Time::from_micros;
+        for moment in [Some(at(5)), Some(at(9)), Some(at(7))] {
+            expiries.set(&id, moment);
+        }
+        assert!(expiries.due(at(6)).is_empty());
+        assert_eq!(expiries.due(at(8)), [id.clone()]);
+        expiries.set(&id, Some(at(10)));
+        expiries.set(&id, None);
+        assert!(expiries.due(at(99)).is_empty() && expiries.by_task.is_empty());
     }
 }

@@ -6,9 +6,9 @@ use crate::task::{FileKey, Group, Observation, TaskId};
 use crate::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
-/// Inputs that wait for the ledger. Each poll in flight has at most one here, so it is a bound for registrations: a full
-/// inbox makes them wait, within the time that the web server gives them.
-const INBOX: usize = 4096;
+/// Inputs that wait for the ledger. A full inbox makes polls and requests wait, within the time that each has; what waits
+/// may be as long as an answer of the API, so there are not many.
+const INBOX: usize = 256;
 
 /// A task that somebody wants followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub(super) enum Input {
     /// A source of tasks names these and no others.
     Listed { source: String, targets: Vec<Target>, reply: oneshot::Sender<Result<(), ListError>> },
     /// Somebody registers tasks over HTTP.
-    Register { targets: Vec<Target>, reply: Reply },
+    Register { targets: Vec<Target>, at: Time, reply: Reply },
     /// Somebody wants a registered task forgotten.
     Delete { id: TaskId, reply: oneshot::Sender<Result<(), DeleteError>> },
     /// A signed webhook speaks of a task, and perhaps of its end.
@@ -171,13 +171,13 @@ impl LedgerHandle {
         self.ask(ask).await.unwrap_or(Err(ListError::ShuttingDown))
     }
 
-    /// Registers tasks; returns when they are durable.
+    /// Registers tasks, which `at` is the moment of; returns when they are durable.
     ///
     /// # Errors
     ///
     /// A group too many, or a store that refuses a record or does not answer.
-    pub async fn register(&self, targets: Vec<Target>) -> Result<Vec<Registered>, RegisterError> {
-        self.ask(|reply| Input::Register { targets, reply }).await.unwrap_or(Err(RegisterError::ShuttingDown))
+    pub async fn register(&self, targets: Vec<Target>, at: Time) -> Result<Vec<Registered>, RegisterError> {
+        self.ask(|reply| Input::Register { targets, at, reply }).await.unwrap_or(Err(RegisterError::ShuttingDown))
     }
 
     /// Forgets a registered task: it leaves the gauges, and its record only prevents counting it again.

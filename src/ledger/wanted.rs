@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// Groups at most: each has some forty series, and a group is a kind of work and not a customer or a file.
 const MAX_GROUPS: usize = 100;
 
+/// The name of the source that is the configuration's own list.
+pub const STATIC_SOURCE: &str = "static";
+
 /// Which lists name which tasks.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
@@ -24,7 +27,11 @@ pub(super) struct Lists {
 impl Lists {
     /// Whether any list names the task.
     pub(super) fn name(&self, id: &str) -> bool {
-        TaskId::new(id).is_ok_and(|id| self.sources.values().any(|ids| ids.contains(&id)))
+        TaskId::new(id).is_ok_and(|id| self.contain(&id))
+    }
+
+    fn contain(&self, id: &TaskId) -> bool {
+        self.sources.values().any(|ids| ids.contains(id))
     }
 
     /// The sources whose lists name the task.
@@ -60,7 +67,9 @@ impl Ledger {
         targets: Vec<Target>,
         cancel: &CancellationToken,
     ) -> Result<(), ListError> {
-        self.has_room_for(batch, targets.iter().map(|target| &target.group))
+        // The configuration's own list is held to the limit where it is read.
+        let checked = if source == STATIC_SOURCE { &[] } else { &targets[..] };
+        self.has_room_for(batch, checked.iter().map(|target| &target.group))
             .map_err(|NoRoom(group)| ListError::TooManyGroups { group, limit: MAX_GROUPS })?;
         let ids: HashSet<TaskId> = targets.iter().map(|target| target.id.clone()).collect();
         self.rooms.instruments.source_names(source, ids.len());
@@ -111,7 +120,7 @@ impl Ledger {
         let listed = self.rooms.view.tasks().into_iter().filter(|record| record.unlisted_since.is_none());
         let ids: Vec<TaskId> = listed.map(|record| record.id.clone()).chain(batch.ids()).collect();
         for id in ids {
-            if !self.lists.name(id.as_str())
+            if !self.lists.contain(&id)
                 && let Some(draft) = batch.draft(&id, &self.rooms.view)
                 && draft.record.unlisted_since.is_none()
             {
@@ -124,8 +133,8 @@ impl Ledger {
     }
 
     /// Registers tasks that an application names over HTTP: all of them, or none.
-    pub(super) async fn register(&mut self, batch: &mut Batch, targets: Vec<Target>, reply: Reply) {
-        match self.try_register(batch, targets).await {
+    pub(super) async fn register(&mut self, batch: &mut Batch, targets: Vec<Target>, at: Time, reply: Reply) {
+        match self.try_register(batch, targets, at).await {
             Ok(registered) => batch.registrations.push((reply, registered)),
             // Whoever asked may have given up waiting.
             Err(error) => drop(reply.send(Err(error))),
@@ -136,6 +145,7 @@ impl Ledger {
         &mut self,
         batch: &mut Batch,
         targets: Vec<Target>,
+        at: Time,
     ) -> Result<Vec<Registered>, RegisterError> {
         // First everything that can be refused, so that a refusal changes nothing.
         let mut recalled = HashMap::new();
@@ -149,6 +159,10 @@ impl Ledger {
             } else if !recalled.contains_key(&target.id) {
                 let found = match self.recall(&target.id).await {
                     Ok(found) => found,
+                    Err(StoreError::Unreadable { id, reason }) => {
+                        self.set_aside_row(id.clone(), &reason);
+                        return Err(RegisterError::SetAside(id));
+                    }
                     Err(error) => {
                         self.store_failed(&error, "nothing can be registered until it answers again");
                         return Err(RegisterError::StoreUnavailable);
@@ -163,13 +177,12 @@ impl Ledger {
         let mut registered = Vec::with_capacity(targets.len());
         for target in targets {
             let found = recalled.remove(&target.id);
-            registered.push(self.register_one(batch, target, found));
+            registered.push(self.register_one(batch, target, at, found));
         }
         Ok(registered)
     }
 
-    fn register_one(&mut self, batch: &mut Batch, target: Target, recalled: Option<Recalled>) -> Registered {
-        let now = batch.now;
+    fn register_one(&mut self, batch: &mut Batch, target: Target, at: Time, recalled: Option<Recalled>) -> Registered {
         if let Some(draft) = batch.draft(&target.id, &self.rooms.view) {
             // A task that a list let go, or somebody deleted, in this very batch stays after all.
             draft.fate = Fate::Tracked;
@@ -177,7 +190,7 @@ impl Ledger {
             if moves {
                 draft.record.group = target.group.clone();
             }
-            register_in(&mut draft.record, &target, now);
+            register_in(&mut draft.record, &target, at);
             let group = draft.record.group.clone();
             if moves {
                 self.open_group(batch, &group);
@@ -196,8 +209,8 @@ impl Ledger {
                 TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys)
             }
         };
-        take_up_again(&mut record, now);
-        register_in(&mut record, &target, now);
+        take_up_again(&mut record, batch.now);
+        register_in(&mut record, &target, at);
         self.apply_early(batch, &mut record, recalled.early_webhook);
         let group = record.group.clone();
         batch.add(record);
@@ -270,10 +283,8 @@ impl Ledger {
         loop {
             match self.recall(id).await {
                 Ok(found) => return Some(found),
-                Err(StoreError::Database(sqlx::Error::Decode(reason))) => {
-                    self.rooms.instruments.store_errors.inc();
-                    tracing::error!(task_id = %id, %reason, "the stored record of task {id} cannot be read: it is set aside and not followed; repair or delete its row");
-                    self.set_aside.insert(id.clone());
+                Err(StoreError::Unreadable { id, reason }) => {
+                    self.set_aside_row(id, &reason);
                     return None;
                 }
                 Err(error) => self.store_failed(&error, "listed tasks wait until it answers again"),
@@ -303,9 +314,9 @@ fn name_in_list(record: &mut TaskRecord, target: &Target, takes_group: bool) {
     }
 }
 
-fn register_in(record: &mut TaskRecord, target: &Target, now: Time) {
+fn register_in(record: &mut TaskRecord, target: &Target, at: Time) {
     record.registered = true;
-    transition::fix_start(record, target.submitted_at.unwrap_or(now));
+    transition::fix_start(record, target.submitted_at.unwrap_or(at));
 }
 
 /// Whether a registration says what the group of a task is that was known before: of one that only a webhook has spoken

@@ -3,7 +3,7 @@
 use super::inbox::{Delivered, Unavailable};
 use super::wanted::is_abandoned;
 use super::{Batch, Ledger};
-use crate::store::EarlyWebhook;
+use crate::store::{EarlyWebhook, StoreError};
 use crate::task::{Group, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::transition;
@@ -26,6 +26,7 @@ impl Ledger {
             match self.recall(&id).await {
                 Ok(recalled) if recalled.record.is_none() && !self.set_aside.contains(&id) => self.track(batch, &id),
                 Ok(_) => {}
+                Err(StoreError::Unreadable { id, reason }) => self.set_aside_row(id, &reason),
                 Err(error) => {
                     self.store_failed(&error, "webhooks are refused until it answers again");
                     // Whoever asked may have given up waiting.

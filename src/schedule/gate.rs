@@ -15,8 +15,10 @@ pub struct Gate {
     hold: Option<Hold>,
     /// Set while the key is not accepted: when the next request may go.
     slow_until: Option<Duration>,
-    /// The task whose request was the latest to be answered with 403, until one succeeds.
+    /// The task whose request was answered with 403, until the API answers another with something better.
     forbidden: Option<TaskId>,
+    /// When the key last changed: what was asked with the one before says nothing of this one.
+    key_changed: Duration,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,9 @@ impl Gate {
             return;
         }
         self.quota_is_back(job);
+        if job.dispatched < self.key_changed {
+            return;
+        }
         match setback {
             Setback::KeyRejected => self.slow_down(now),
             Setback::Forbidden => {
@@ -66,8 +71,15 @@ impl Gate {
         self.forbidden = None;
     }
 
+    /// A request was answered with 404. It says nothing of the quota or the key but that this one passed.
+    pub(super) fn not_found(&mut self, job: &Job) {
+        self.quota_is_back(job);
+        self.forbidden = None;
+    }
+
     /// The key has changed.
-    pub(super) fn key_changed(&mut self) {
+    pub(super) fn key_changed(&mut self, now: Duration) {
+        self.key_changed = now;
         self.slow_until = None;
         self.forbidden = None;
     }

@@ -23,7 +23,7 @@ fn later() -> Next {
 }
 
 fn fail(schedule: &mut Schedule, job: &Job, setback: Setback, retry_after: Option<u64>, now: Duration) {
-    schedule.failed(job, setback, retry_after.map(secs), "trouble".into(), now);
+    schedule.failed(job, setback, retry_after.map(secs), LastError { kind: "trouble", what: "trouble".into() }, now);
 }
 
 /// Takes the job that is next, at the moment when it may go.
@@ -175,7 +175,7 @@ fn a_new_key_ends_the_slow_mode() {
     let mut schedule = schedule(&["a", "b"]);
     let job = take_next(&mut schedule);
     fail(&mut schedule, &job, Setback::KeyRejected, None, secs(5));
-    schedule.key_changed();
+    schedule.key_changed(secs(6));
     assert_eq!(schedule.next_at(), Some(secs(0)));
 }
 
@@ -226,11 +226,43 @@ fn a_task_is_failing_until_it_is_answered_or_no_longer_polled() {
         fail(&mut schedule, job, Setback::Other, None, secs(0));
         fail(&mut schedule, job, Setback::Other, None, secs(0));
     }
-    assert_eq!(schedule.failing(), 3);
+    assert_eq!(schedule.failing("trouble"), 3);
     schedule.succeeded(&jobs[0]);
     schedule.not_found(&jobs[1]);
     schedule.untrack(&jobs[2].id);
-    assert_eq!(schedule.failing(), 0);
+    assert_eq!(schedule.failing("trouble"), 0);
+}
+
+#[test]
+fn a_task_that_alone_is_rejected_or_limited_keeps_no_hold_up() {
+    for setback in [Setback::KeyRejected, Setback::RateLimited] {
+        let mut schedule = schedule(&["a", "b", "c"]);
+        let bad = take_next(&mut schedule);
+        fail(&mut schedule, &bad, setback, None, secs(0));
+        let next = take_next(&mut schedule);
+        assert_ne!(next.id, bad.id);
+        schedule.succeeded(&next);
+        assert_ne!(take_next(&mut schedule).id, bad.id);
+    }
+}
+
+#[test]
+fn a_rejection_of_the_old_key_slows_nothing_down() {
+    let mut schedule = schedule(&["a", "b"]);
+    let job = take_next(&mut schedule);
+    schedule.key_changed(secs(1));
+    fail(&mut schedule, &job, Setback::KeyRejected, None, secs(2));
+    assert_eq!(schedule.next_at(), Some(secs(0)));
+}
+
+#[test]
+fn a_poll_that_is_not_dealt_with_shows_as_lag() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    assert_eq!(schedule.lag(secs(15)), secs(0));
+    assert_eq!(schedule.lag(secs(45)), secs(30));
+    schedule.answered(&job, later(), secs(1));
+    assert_eq!(schedule.lag(secs(1)), secs(0));
 }
 
 #[test]

@@ -124,6 +124,43 @@ async fn a_refused_row_is_left_out_and_the_rest_of_the_batch_is_kept() {
 }
 
 #[tokio::test]
+async fn what_is_committed_after_refusals_is_there_for_others_to_read() {
+    let (_folder, url) = file_store();
+    let mut store = Store::open(&url, &BOUNDS).await.unwrap();
+    for action in ["ROLLBACK", "ABORT"] {
+        let trigger = format!(
+            "CREATE TRIGGER refuse_{action} BEFORE INSERT ON task WHEN NEW.id = 'bad_{action}' \
+             BEGIN SELECT RAISE({action}, 'not this one'); END"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut store.connection).await.unwrap();
+        let bad = change(rich_record(&format!("bad_{action}")).0, &[]);
+        assert_eq!(store.commit(Work { changes: &[bad], ..Work::default() }, NOW).await.unwrap().refused.len(), 1);
+    }
+    let good = change(rich_record("good").0, &[]);
+    store.commit(Work { changes: &[good], ..Work::default() }, NOW).await.unwrap();
+    let StorageUrl::Sqlite(path) = &url else { panic!("not a file") };
+    let mut other = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    let found = sqlx::query("SELECT COUNT(*) FROM task").fetch_one(&mut other).await.unwrap();
+    assert_eq!(found.get::<i64, _>(0), 1);
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_remembered_row_that_cannot_be_read_is_told_from_a_database_that_fails() {
+    let (_folder, url) = file_store();
+    let mut store = Store::open(&url, &BOUNDS).await.unwrap();
+    let (record, _) = rich_record("bad");
+    let id = record.id.clone();
+    store.commit(Work { changes: &[change(record, &[])], ..Work::default() }, NOW).await.unwrap();
+    for broken in ["files = '[{'", "started = 'yesterday'", "state = 'lost'"] {
+        let statement = format!("UPDATE task SET {broken} WHERE id = 'bad'");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut store.connection).await.unwrap();
+        let error = store.recall(&id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable { .. }), "{broken}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_is_set_aside_and_named() {
     let (_folder, url) = file_store();
     let mut store = Store::open(&url, &BOUNDS).await.unwrap();

@@ -1,11 +1,12 @@
 //! The totals as rows, written as what is added, so that the row and not a writer's memory is the truth.
 
 use super::StoreError;
+use super::transaction::Transaction;
 use crate::task::{ErrorCode, Finished, Group};
 use crate::time::Time;
 use crate::totals::{Counter, CounterFamily, GroupTotals, Histogram, HistogramFamily, Totals};
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
 use std::collections::BTreeMap;
 
 const ADD_COUNTER: &str = "INSERT INTO counter (family, grp, value, total, created) VALUES ($1, $2, $3, $4, $5) \
@@ -120,25 +121,27 @@ async fn begin_anew(connection: &mut SqliteConnection, anew: &Totals, bounds: &[
     if anew.is_empty() {
         return Ok(());
     }
-    let mut transaction = connection.begin().await?;
-    for (group, totals) in anew {
-        for (family, state) in totals.histograms.keys() {
-            for statement in [
-                "DELETE FROM histogram_bucket WHERE family = $1 AND grp = $2 AND state = $3",
-                "DELETE FROM histogram WHERE family = $1 AND grp = $2 AND state = $3",
-            ] {
-                sqlx::query(statement)
-                    .bind(family.name())
-                    .bind(group.as_str())
-                    .bind(state.as_str())
-                    .execute(&mut *transaction)
-                    .await?;
+    let mut transaction = Transaction::begin(connection).await?;
+    let done = async {
+        for (group, totals) in anew {
+            for (family, state) in totals.histograms.keys() {
+                for statement in [
+                    "DELETE FROM histogram_bucket WHERE family = $1 AND grp = $2 AND state = $3",
+                    "DELETE FROM histogram WHERE family = $1 AND grp = $2 AND state = $3",
+                ] {
+                    sqlx::query(statement)
+                        .bind(family.name())
+                        .bind(group.as_str())
+                        .bind(state.as_str())
+                        .execute(transaction.connection())
+                        .await?;
+                }
             }
         }
-    }
-    add(&mut transaction, anew, bounds).await?;
-    transaction.commit().await?;
-    Ok(())
+        add(transaction.connection(), anew, bounds).await
+    };
+    let done = done.await;
+    transaction.end(done).await
 }
 
 /// The buckets' upper bounds as on `/metrics`.

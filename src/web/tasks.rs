@@ -51,6 +51,8 @@ struct File {
 
 /// Every tracked task, by ID.
 pub(super) async fn list(State(web): State<Web>) -> Response {
+    // It never closes, so it never refuses.
+    let _one_of_few = web.lists.acquire().await;
     let tasks = web.rooms.view.tasks();
     let standings: Vec<Option<Standing>> =
         web.rooms.schedule.with(|schedule| tasks.iter().map(|task| schedule.standing(&task.id)).collect());
@@ -85,7 +87,7 @@ impl Task {
             finished: text(task.end),
             settled: text(task.settled.map(|settled| settled.at)),
             next_poll: standing.due.map(|due| wall.after(due.saturating_sub(elapsed)).to_string()),
-            last_error: standing.last_error.map(String::from),
+            last_error: standing.last_error.map(|error| format!("{}: {}", error.kind, error.what)),
             files: files.collect(),
         }
     }
@@ -111,6 +113,7 @@ struct Registrant {
 /// Registers one task, or a list of them: all, or none. Answers when they are durable.
 pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     token::check(web.settings().api_token.as_ref(), &headers)?;
+    let arrived = web.rooms.clock.wall();
     let body = body::read(body, MAX_BODY).await?;
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let registrations: Vec<Registration> = if is_list { parse(&body)? } else { vec![parse(&body)?] };
@@ -122,7 +125,7 @@ pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: B
         registration.into_target().map_err(|what| bad(if is_list { format!("task {place}: {what}") } else { what }))
     });
     let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
-    let registered = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.register(targets)).await;
+    let registered = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.register(targets, arrived)).await;
     let registered = registered.map_err(|_| not_yet_durable("registration"))??;
     let any_new = registered.iter().any(|task| task.is_new);
     let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };

@@ -32,13 +32,18 @@ pub(crate) struct Setup {
 impl Setup {
     /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
     pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
+        Self::at(&api.url(), yaml)
+    }
+
+    /// The same for an API at this address.
+    pub(crate) fn at(url: &str, yaml: &str) -> Self {
         let mut setup = Self {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
         };
-        setup.configure(&format!("api: {{base_url: '{}'}}", api.url()));
+        setup.configure(&format!("api: {{base_url: '{url}'}}"));
         setup.configure(yaml);
         setup
     }
@@ -68,6 +73,13 @@ impl Setup {
 
     /// Starts the exporter and waits until it listens.
     pub(crate) async fn start(&self) -> Exporter {
+        let mut exporter = self.launch();
+        exporter.listens().await;
+        exporter
+    }
+
+    /// Starts the exporter. Its address is not known before it [listens](Exporter::listens).
+    pub(crate) fn launch(&self) -> Exporter {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -83,11 +95,7 @@ impl Setup {
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut exporter = Exporter { child, log, reading, client, address, _folder: self.folder.clone() };
-        let line = exporter.logs("listening on http://").await;
-        let address = line.split("listening on http://").nth(1).unwrap();
-        exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
-        exporter
+        Exporter { child, log, reading, client, address, _folder: self.folder.clone() }
     }
 
     /// Starts an exporter that is to end by itself.
@@ -161,6 +169,13 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
+    /// Waits until it listens.
+    pub(crate) async fn listens(&mut self) {
+        let line = self.logs("listening on http://").await;
+        let address = line.split("listening on http://").nth(1).unwrap();
+        self.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
