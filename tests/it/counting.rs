@@ -1,8 +1,4 @@
 //! What is counted, exactly, as a scrape shows it.
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy takes only the test functions themselves for tests, not what they share"
-)]
 
 use crate::harness::{Answer, Exporter, FakeApi, Setup, operation};
 use dragdropdo_exporter::clock::Clock;

@@ -1,8 +1,4 @@
 //! When the API is asked: within its budget, evenly, and as its answers say.
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy takes only the test functions themselves for tests, not what they share"
-)]
 
 use crate::harness::{Answer, Asked, FakeApi, Setup, operation};
 use serde_json::json;
@@ -154,13 +150,15 @@ async fn one_task_that_is_forbidden_or_fails_backs_off_and_holds_back_nobody() {
         assert!(count > 2 || ["busy", "slow"].contains(&task), "{task}: {count}");
     }
     assert_eq!(api.count("busy"), 1);
-    let scrape = exporter.scrape().await;
-    for outcome in ["unauthorized", "server_error", "timeout", "invalid_response", "not_found", "success"] {
-        let count = scrape.value(&format!("dragdropdo_api_requests_total{{outcome={outcome}}}"));
-        assert!(count >= 1.0, "{outcome}");
-    }
-    let total = scrape.sum("dragdropdo_api_requests_total");
-    assert_eq!(scrape.value("dragdropdo_api_request_duration_seconds_count"), total);
+    let outcomes = ["unauthorized", "server_error", "timeout", "invalid_response", "not_found", "success"];
+    exporter
+        .until("every request is counted by its outcome and its duration", |scrape| {
+            let count = |outcome: &str| scrape.value(&format!("dragdropdo_api_requests_total{{outcome={outcome}}}"));
+            let total = scrape.sum("dragdropdo_api_requests_total");
+            outcomes.iter().all(|outcome| count(outcome) >= 1.0)
+                && scrape.value("dragdropdo_api_request_duration_seconds_count") == total
+        })
+        .await;
     let told = exporter.tasks().await;
     let error_of = |id: &str| {
         let task = told.as_array().unwrap().iter().find(|task| task["id"] == id).unwrap();
@@ -230,10 +228,11 @@ async fn up_is_absent_before_the_first_answer_and_while_there_is_nothing_to_poll
     api.answers("t1", [queued(), Answer::status(404)]);
     setup.configure("tasks: [t0, t1]");
     let exporter = setup.start().await;
-    let scrape = exporter.until("a 404", |scrape| scrape.value(not_found) >= 1.0).await;
-    assert_eq!(scrape.value(up), 1.0);
-    assert_eq!(scrape.value("dragdropdo_tasks{state=unknown}"), 1.0, "a task that the API does not know");
-    assert_eq!(scrape.value("dragdropdo_files{state=queued}"), 1.0, "a 404 says nothing of the files");
+    exporter.until("a 404", |scrape| scrape.value(not_found) >= 1.0).await;
+    // The task is one that the API does not know, and that says nothing of its files.
+    exporter
+        .shows(&[(up, 1.0), ("dragdropdo_tasks{state=unknown}", 1.0), ("dragdropdo_files{state=queued}", 1.0)])
+        .await;
 }
 
 #[tokio::test]
