@@ -5,4 +5,5 @@ mod config;
 mod counting;
 mod harness;
 mod kills;
+mod scale;
 mod simulator;
