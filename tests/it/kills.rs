@@ -13,7 +13,7 @@ mod life;
 mod truth;
 mod witness;
 
-use crate::harness::{PATIENCE, Setup};
+use crate::harness::{PATIENCE, Setup, number_from_environment};
 use application::Application;
 use dragdropdo_exporter::clock::Clock;
 use dragdropdo_exporter::simulator::{
@@ -42,8 +42,8 @@ const TOKEN: &str = "the-token-for-registrations";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_takes_back_what_was_shown_or_makes_anything_count_twice_or_never() {
-    let kills = from_environment("DRAGDROPDO_TEST_KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
-    let seed = from_environment("DRAGDROPDO_TEST_SEED").unwrap_or_else(|| SysRng.try_next_u64().unwrap());
+    let kills = number_from_environment("DRAGDROPDO_TEST_KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
+    let seed = number_from_environment("DRAGDROPDO_TEST_SEED").unwrap_or_else(|| SysRng.try_next_u64().unwrap());
     let mut story = Story { seed, kills: 0, scrapes: 0, operations: 0 };
     let mut random = StdRng::seed_from_u64(seed);
 
@@ -110,11 +110,6 @@ impl Drop for Story {
         let Self { seed, kills, scrapes, operations } = self;
         eprintln!("DRAGDROPDO_TEST_SEED={seed}: {kills} kills, {scrapes} scrapes, {operations} operations");
     }
-}
-
-fn from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 /// Operations that last about as long as a life of the exporter.

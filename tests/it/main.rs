@@ -9,4 +9,5 @@ mod http;
 mod kills;
 mod polling;
 mod restarts;
+mod scale;
 mod simulator;
