@@ -95,7 +95,7 @@ impl Discovery {
     /// Tells the ledger which tasks the sources name, now and whenever that changes, until `stop`.
     pub async fn run(self, ledger: LedgerHandle, instruments: Arc<Instruments>, clock: Clock, stop: CancellationToken) {
         for source in self.sources() {
-            instruments.source_names(&source, 0);
+            instruments.source_exists(&source);
         }
         let outlet = |name: String, place: String| Outlet {
             name,
@@ -220,7 +220,7 @@ impl Outlet {
     async fn tell_again(&mut self) -> Result<(), String> {
         if !self.is_told {
             let tasks = self.wanted.len();
-            self.ledger.listed(&self.name, self.wanted.clone()).await;
+            self.ledger.listed(&self.name, self.wanted.clone()).await.map_err(|error| error.to_string())?;
             tracing::debug!(source = self.name, tasks, "the source {} ({}) names {tasks} tasks", self.name, self.place);
             self.is_told = true;
         }

@@ -14,6 +14,10 @@ use std::time::Duration;
 
 /// The token with which the demo's application registers its tasks; it opens nothing but the demo.
 const TOKEN: &str = "demo";
+/// The secret with which the simulated API signs its webhooks; it signs nothing else.
+const WEBHOOK_SECRET: &str = "demo-webhooks";
+/// The group whose ends D3 announces by webhook; those of the others are found by polling.
+const WEBHOOK_GROUP: &str = "invoices";
 /// The kinds of work that the demo's application submits, one after the other: group, action, and the number of files.
 const WORK: [(&str, &str, usize); 6] = [
     ("invoices", "convert", 2),
@@ -56,18 +60,22 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
         format!("cannot listen on {}: choose another --simulator.listen-address", args.simulator_address)
     })?;
     let api = format!("http://{}", listener.local_addr().context("the listener has no address")?);
-    let simulated = tokio::spawn(simulator.serve(listener, stop.clone()));
+    let simulated = tokio::spawn(simulator.clone().serve(listener, stop.clone()));
 
     let config = configure(&args.listen_address, &api, &api_key, folder.path())?;
     let options = Options { telemetry_path: "/metrics".to_owned(), enable_lifecycle: false, read_again: None };
     let running = app::start(config, options, Clock::system()).await?;
     let exporter = format!("http://{}", reachable(running.address));
+    announce_to(&simulator, &exporter)?;
     say(&format!(
         "\nA simulated D3 API and an exporter of it are running; an application submits an operation every {} ms.\n\n\
          \u{20} {exporter}/              where to look\n\
          \u{20} {exporter}/metrics       what Prometheus scrapes: try again in half a minute, the numbers move\n\
          \u{20} {exporter}/api/v1/tasks  every tracked task\n\
          \u{20} {api}/simulator/truth    what really happened\n\n\
+         The group {WEBHOOK_GROUP} is announced by webhooks, the others are found by polling: compare their latencies.\n\
+         Register a task yourself:\n\n\
+         \u{20} curl -H 'Authorization: Bearer {TOKEN}' -d '{{\"id\": \"…\", \"group\": \"mine\"}}' {exporter}/api/v1/tasks\n\n\
          Everything is kept in {} and removed at the end. Stop with Ctrl-C.\n",
         SUBMIT_EVERY.as_millis(),
         folder.path().display(),
@@ -85,7 +93,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
 fn configure(listen_address: &str, api: &str, api_key: &str, folder: &std::path::Path) -> anyhow::Result<Config> {
     let token_file = folder.join("token");
     std::fs::write(&token_file, TOKEN).context("the token cannot be written into the temporary folder")?;
+    let secret_file = folder.join("webhook-secret");
+    std::fs::write(&secret_file, WEBHOOK_SECRET).context("the secret cannot be written into the temporary folder")?;
     let mut config = Config::default();
+    config.webhook.secret_file = Some(secret_file);
     config.api.base_url = api.parse().context("the simulated API's address makes no URL")?;
     config.api.key = KeySource::Inline(api_key.to_owned().into());
     config.api.rate_limit = BUDGET;
@@ -95,6 +106,20 @@ fn configure(listen_address: &str, api: &str, api_key: &str, folder: &std::path:
     // Short enough that a newcomer sees tasks leave.
     config.retention = Duration::from_secs(300);
     Ok(config)
+}
+
+/// Has the simulated API send webhooks of one group to the exporter, unless they go elsewhere by option.
+fn announce_to(simulator: &Simulator, exporter: &str) -> anyhow::Result<()> {
+    let url = format!("{exporter}/webhooks/dragdropdo").parse().context("the exporter's address makes no URL")?;
+    simulator.change(|options| {
+        let webhooks = &mut options.webhooks;
+        if webhooks.url.is_none() {
+            webhooks.url = Some(url);
+            webhooks.secret = Some(WEBHOOK_SECRET.to_owned());
+            webhooks.tags = vec![WEBHOOK_GROUP.to_owned()];
+        }
+    })?;
+    Ok(())
 }
 
 /// An address under which a listener on all addresses can be reached from here.

@@ -173,11 +173,16 @@ impl Instruments {
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
     }
 
+    /// A source is configured: its metrics exist.
+    pub fn source_exists(&self, source: &str) {
+        self.discovery_tasks.with_label_values(&[source]);
+        self.discovery_failures.with_label_values(&[source]);
+    }
+
     /// A source names this many tasks.
     pub fn source_names(&self, source: &str, tasks: usize) {
+        self.source_exists(source);
         self.discovery_tasks.with_label_values(&[source]).set(i64::try_from(tasks).unwrap_or(i64::MAX));
-        // The counter exists as soon as its source does.
-        self.discovery_failures.with_label_values(&[source]);
     }
 
     /// A source is no longer configured.
