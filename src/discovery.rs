@@ -61,7 +61,7 @@ pub enum DiscoveryError {
         /// The URL.
         url: SourceUrl,
         /// What is wrong.
-        problem: ClientError,
+        problem: Box<ClientError>,
     },
 }
 
@@ -78,7 +78,7 @@ impl Discovery {
         };
         let fetcher = |(index, source): (usize, &crate::config::HttpSource)| match Fetcher::new(source.clone()) {
             Ok(fetcher) => Ok((format!("http/{index}"), fetcher)),
-            Err(problem) => Err(DiscoveryError::Client { index, url: source.url.clone(), problem }),
+            Err(problem) => Err(DiscoveryError::Client { index, url: source.url.clone(), problem: Box::new(problem) }),
         };
         Ok(Self {
             files: config.files.iter().enumerate().map(watcher).collect::<Result<_, _>>()?,

@@ -36,7 +36,7 @@ const BUDGET: RateLimit =
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
     /// Address on which the exporter listens.
-    #[arg(long = "web.listen-address", value_name = "HOST:PORT", value_parser = listen_address, default_value = "127.0.0.1:10211")]
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", value_parser = listen_address, default_value = "127.0.0.1:10211", env = "DRAGDROPDO_EXPORTER_WEB_LISTEN_ADDRESS")]
     listen_address: String,
     /// Address on which the simulated API listens.
     #[arg(long = "simulator.listen-address", value_name = "HOST:PORT", value_parser = listen_address, default_value = crate::simulator::DEFAULT_LISTEN_ADDRESS)]
