@@ -181,8 +181,9 @@ async fn ready(State(web): State<Web>) -> Response {
 }
 
 async fn no_such_route(State(web): State<Web>, uri: Uri) -> Refusal {
+    let webhooks = if web.layout.takes_webhooks { ", /webhooks/dragdropdo" } else { "" };
     let what = format!(
-        "there is no {}: there are {}, /api/v1/tasks, /webhooks/dragdropdo, /-/healthy, /-/ready, /-/reload and /",
+        "there is no {}: there are {}, /api/v1/tasks{webhooks}, /-/healthy, /-/ready, /-/reload and /",
         uri.path(),
         web.layout.telemetry_path
     );

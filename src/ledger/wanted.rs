@@ -322,7 +322,7 @@ fn register_in(record: &mut TaskRecord, target: &Target, at: Time) {
 /// Whether a registration says what the group of a task is that was known before: of one that only a webhook has spoken
 /// of, and of which nothing has been counted.
 fn may_move(record: &TaskRecord) -> bool {
-    record.first_seen.is_none() && record.unlisted_since.is_some()
+    !record.registered && record.first_seen.is_none() && record.unlisted_since.is_some()
 }
 
 /// A task that had left the gauges is wanted again: nothing of it is counted anew.

@@ -59,7 +59,6 @@ impl Ledger {
         }
         self.open_group(batch, &group);
         let mut record = TaskRecord::new(id.clone(), group, &[]);
-        record.registered = true;
         record.unlisted_since = Some(batch.now);
         batch.add(record);
     }

@@ -86,7 +86,12 @@ async fn another_path_or_method_is_refused_with_what_would_be_right() {
     for path in ["/nothing", "/metrics/", "/api/v1/task", "/-/", "/..%2fetc/passwd", "/metrics%00"] {
         let (status, headers, body) = send(exporter.get(path)).await;
         assert_eq!((status, &headers[CONTENT_TYPE]), (404, &"application/json".parse().unwrap()), "{path}");
-        assert!(reason(&body).contains("there are /metrics, /api/v1/tasks, /-/healthy, /-/ready and /"), "{body}");
+        assert!(
+            reason(&body).contains(
+                "there are /metrics, /api/v1/tasks, /webhooks/dragdropdo, /-/healthy, /-/ready, /-/reload and /"
+            ),
+            "{body}"
+        );
     }
     for (path, methods, allowed) in [
         ("/metrics", &["POST", "PUT", "DELETE", "OPTIONS", "PURGE"][..], "use GET"),
