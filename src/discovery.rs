@@ -14,7 +14,7 @@ mod http;
 pub use client::ClientError;
 
 use crate::clock::Clock;
-use crate::config::{DiscoveryConfig, SourceUrl};
+use crate::config::{DiscoveryConfig, HttpSource};
 use crate::ledger::{LedgerHandle, Target};
 use crate::metrics::Instruments;
 use file::RETRY_AFTER;
@@ -59,7 +59,7 @@ pub enum DiscoveryError {
         /// Which entry of the list, from 0.
         index: usize,
         /// The URL.
-        url: SourceUrl,
+        url: String,
         /// What is wrong.
         problem: ClientError,
     },
@@ -76,9 +76,9 @@ impl Discovery {
             Ok(watcher) => Ok((format!("files/{index}"), watcher)),
             Err(problem) => Err(DiscoveryError::Glob { index, pattern: pattern.clone(), problem }),
         };
-        let fetcher = |(index, source): (usize, &crate::config::HttpSource)| match Fetcher::new(source.clone()) {
+        let fetcher = |(index, source): (usize, &HttpSource)| match Fetcher::new(source.clone()) {
             Ok(fetcher) => Ok((format!("http/{index}"), fetcher)),
-            Err(problem) => Err(DiscoveryError::Client { index, url: source.url.clone(), problem }),
+            Err(problem) => Err(DiscoveryError::Client { index, url: source.url.to_string(), problem }),
         };
         Ok(Self {
             files: config.files.iter().enumerate().map(watcher).collect::<Result<_, _>>()?,
@@ -95,7 +95,9 @@ impl Discovery {
     /// Tells the ledger which tasks the sources name, now and whenever that changes, until `stop`.
     pub async fn run(self, ledger: LedgerHandle, instruments: Arc<Instruments>, clock: Clock, stop: CancellationToken) {
         for source in self.sources() {
-            instruments.source_names(&source, 0);
+            // Both exist as soon as the source does; what a list said before stays.
+            instruments.discovery_tasks.with_label_values(&[&source]);
+            instruments.discovery_failures.with_label_values(&[&source]);
         }
         let outlet = |name: String, place: String| Outlet {
             name,
