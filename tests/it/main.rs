@@ -2,4 +2,5 @@
 
 mod api;
 mod config;
+mod discovery;
 mod simulator;
