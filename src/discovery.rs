@@ -14,7 +14,7 @@ mod http;
 pub use client::ClientError;
 
 use crate::clock::Clock;
-use crate::config::{DiscoveryConfig, SourceUrl};
+use crate::config::{DiscoveryConfig, HttpSource};
 use crate::ledger::{LedgerHandle, Target};
 use crate::metrics::Instruments;
 use file::RETRY_AFTER;
@@ -59,7 +59,7 @@ pub enum DiscoveryError {
         /// Which entry of the list, from 0.
         index: usize,
         /// The URL.
-        url: SourceUrl,
+        url: String,
         /// What is wrong.
         problem: Box<ClientError>,
     },
@@ -76,9 +76,11 @@ impl Discovery {
             Ok(watcher) => Ok((format!("files/{index}"), watcher)),
             Err(problem) => Err(DiscoveryError::Glob { index, pattern: pattern.clone(), problem }),
         };
-        let fetcher = |(index, source): (usize, &crate::config::HttpSource)| match Fetcher::new(source.clone()) {
+        let fetcher = |(index, source): (usize, &HttpSource)| match Fetcher::new(source.clone()) {
             Ok(fetcher) => Ok((format!("http/{index}"), fetcher)),
-            Err(problem) => Err(DiscoveryError::Client { index, url: source.url.clone(), problem: Box::new(problem) }),
+            Err(problem) => {
+                Err(DiscoveryError::Client { index, url: source.url.to_string(), problem: Box::new(problem) })
+            }
         };
         Ok(Self {
             files: config.files.iter().enumerate().map(watcher).collect::<Result<_, _>>()?,

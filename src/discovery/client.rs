@@ -49,7 +49,7 @@ pub enum ClientError {
 }
 
 /// A client, and what its TLS files held when it was made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceClient {
     /// The client.
     pub(super) http: Client,
@@ -70,14 +70,11 @@ impl SourceClient {
         Ok(Self { http: build(source, &material)?, digest: material.digest() })
     }
 
-    /// Makes the client anew if a TLS file has changed: certificates are renewed while the exporter runs.
-    pub(super) fn refresh(&mut self, source: &HttpSource) -> Result<(), ClientError> {
+    /// The client, made anew if a TLS file has changed: certificates are renewed while the exporter runs.
+    pub(super) fn refreshed(self, source: &HttpSource) -> Result<Self, ClientError> {
         let material = Material::read(&source.tls)?;
         let digest = material.digest();
-        if digest != self.digest {
-            *self = Self { http: build(source, &material)?, digest };
-        }
-        Ok(())
+        if digest == self.digest { Ok(self) } else { Ok(Self { http: build(source, &material)?, digest }) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One file of a source: looked at again and again, read when it changed, kept at its last good list when it breaks.
 
-use super::format::{self, FormatError, List, MAX_JSON_BYTES, Notation};
+use super::format::{self, FormatError, List, MAX_BYTES, Notation};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -14,9 +14,6 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Reads with the same stamp after which a file is taken as it is. The clock of a file system may stand still between
 /// two writes, by milliseconds or a second, so the first read after a change may have missed the second.
 const ENOUGH_READS: u8 = 2;
-
-/// What is read of a file, in bytes; with one more it is too long in any notation.
-const MAX_BYTES: u64 = MAX_JSON_BYTES as u64;
 
 /// What tells that a file changed, after following links: a rename over it and a swap of the folder that a link leads to
 /// change its identity, a rewrite its times or its size.
@@ -63,7 +60,7 @@ impl FileError {
     fn may_pass(&self) -> bool {
         match self {
             Self::Unreadable(_) | Self::Format(FormatError::TooMany { .. }) => true,
-            Self::NoFile | Self::Ending | Self::Format(FormatError::TooLong { .. } | FormatError::Wrong(_)) => false,
+            Self::NoFile | Self::Ending | Self::Format(FormatError::TooLong | FormatError::Wrong(_)) => false,
         }
     }
 }
@@ -196,7 +193,7 @@ fn read(path: &Path, room: usize, stamp: &mut Option<Stamp>) -> Result<List, Fil
     // Taken before reading: what is written meanwhile shows as a change at the next look.
     *stamp = Some(Stamp::of(&file.metadata()?));
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.trim_ascii().is_empty() {
         return Ok(List::default());
     }

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 /// The most files of a source: more are surely not lists, and each is looked at every second.
 const MAX_FILES: usize = 1000;
-/// As a shell has it: a name that begins with a dot is one's own business, like a file that is not renamed yet.
+/// Not `require_literal_leading_dot`, on which the library panics where a name is not UTF-8: [`is_meant`] is in its place.
 const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 /// The longest reason of a folder that can't be searched, in characters: it is one line of a log.
 const MAX_REASON_CHARS: usize = 300;
 
@@ -141,7 +141,8 @@ impl Watcher {
                             problem = Some(format!("it matches more than {MAX_FILES} files: the others are not read"));
                             break;
                         }
-                        Ok(path) => found.push(path),
+                        Ok(path) if is_meant(&path, &self.pattern) => found.push(path),
+                        Ok(_) => {}
                         // Folders come and go.
                         Err(error) if error.error().kind() == std::io::ErrorKind::NotFound => {}
                         Err(error) => {
@@ -187,6 +188,15 @@ fn length(file: &Watched) -> usize {
     file.list().map_or(0, |list| list.targets.len())
 }
 
+/// Whether a name that begins with a dot is meant by a pattern that matches it. As in a shell, wildcards mean no such
+/// name: it is mostly a file that is not renamed yet.
+fn is_meant(path: &Path, pattern: &str) -> bool {
+    // Counted from the end, where both have as many parts.
+    path.iter().rev().zip(Path::new(pattern).iter().rev()).all(|(name, pattern)| {
+        !name.as_encoded_bytes().starts_with(b".") || pattern.as_encoded_bytes().starts_with(b".")
+    })
+}
+
 /// The path that a pattern without wildcards means; `[*]` and the like are how one escapes them.
 fn literal(pattern: &str) -> Option<PathBuf> {
     let mut path = String::new();
@@ -207,3 +217,6 @@ fn literal(pattern: &str) -> Option<PathBuf> {
     }
     Some(Path::new(&path).to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,15 @@ use crate::task::{Group, TaskId};
 use crate::time::Time;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde_path_to_error::Segment;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// The longest list in JSON, in bytes: the most targets there may be, with IDs of more than 150 bytes.
-pub(super) const MAX_JSON_BYTES: usize = 32 * 1024 * 1024;
-/// The longest list in YAML, in bytes: its parser holds many times the text, and at this length it stays below half a GiB
-/// whatever the text.
-const MAX_YAML_BYTES: usize = 8 * 1024 * 1024;
+/// The longest list, in bytes: the most targets there may be, with IDs of more than 150 bytes.
+pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// The most values in a list in YAML, six for each target: its parser takes up to some 200 bytes for each before anything
+/// can be counted.
+const MAX_YAML_VALUES: usize = 6 * MAX_TARGETS;
 /// The most targets of one source: twice as many unfinished tasks as the exporter is built for.
 pub(super) const MAX_TARGETS: usize = 200_000;
 /// The most names of unknown labels that are told, and their longest form in characters: a list with more is no better
@@ -45,8 +46,8 @@ pub(super) struct List {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FormatError {
     /// It is longer than is read.
-    #[error("it is longer than the {most_mib} MiB that are read{advice}")]
-    TooLong { most_mib: usize, advice: &'static str },
+    #[error("it is longer than the {} MiB that are read", MAX_BYTES / 1024 / 1024)]
+    TooLong,
     /// It names more tasks than there is room for.
     #[error("it names more than {room} tasks, and a source may name {MAX_TARGETS}, all of its files together")]
     TooMany { room: usize },
@@ -57,12 +58,8 @@ pub(super) enum FormatError {
 
 /// Reads a list of at most `room` targets.
 pub(super) fn read(bytes: &[u8], notation: Notation, room: usize) -> Result<List, FormatError> {
-    let (most, advice) = match notation {
-        Notation::Json => (MAX_JSON_BYTES, ""),
-        Notation::Yaml => (MAX_YAML_BYTES, "; write it as JSON, which may be longer"),
-    };
-    if bytes.len() > most {
-        return Err(FormatError::TooLong { most_mib: most / 1024 / 1024, advice });
+    if bytes.len() > MAX_BYTES {
+        return Err(FormatError::TooLong);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Wrong("it is not UTF-8".to_owned()))?;
     let mut groups = Groups {
@@ -89,14 +86,22 @@ pub(super) fn read(bytes: &[u8], notation: Notation, room: usize) -> Result<List
 
 fn read_json(text: &str, groups: &mut Groups) -> Result<(), String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    read_groups(&mut deserializer, groups)?;
+    read_groups(&mut deserializer, groups).map_err(|(path, error)| format!("{path}{error}"))?;
     deserializer.end().map_err(|error| error.to_string())
 }
 
 fn read_yaml(text: &str, groups: &mut Groups) -> Result<(), String> {
+    if values_at_most(text) > MAX_YAML_VALUES {
+        return Err(format!("it holds more than {MAX_YAML_VALUES} values; write fewer, or write it as JSON"));
+    }
     let mut documents = serde_yaml::Deserializer::from_str(text);
     if let Some(document) = documents.next() {
-        read_groups(document, groups)?;
+        read_groups(document, groups).map_err(|(path, error)| {
+            let text = error.to_string();
+            // The parser names the path of some errors itself, in another way.
+            let rest = text.strip_prefix('.').and_then(|text| text.split_once(": ")).map(|(_, rest)| rest);
+            format!("{path}{}", rest.unwrap_or(&text))
+        })?;
     }
     match documents.next() {
         None => Ok(()),
@@ -104,12 +109,30 @@ fn read_yaml(text: &str, groups: &mut Groups) -> Result<(), String> {
     }
 }
 
-fn read_groups<'de, D: Deserializer<'de>>(deserializer: D, groups: &mut Groups) -> Result<(), String> {
+/// A number that the values in a YAML text do not exceed: each but the first stands behind one of these.
+fn values_at_most(text: &str) -> usize {
+    let starts = |pair: &&[u8]| match pair {
+        [b'-' | b'?' | b':', b' ' | b'\t'] => true,
+        [first, _] => matches!(first, b',' | b'[' | b'{' | b'\n' | b'\r'),
+        _ => false,
+    };
+    text.as_bytes().windows(2).filter(starts).count()
+}
+
+/// Reads the groups; an error comes with its path.
+fn read_groups<'de, D: Deserializer<'de>>(deserializer: D, groups: &mut Groups) -> Result<(), (String, D::Error)> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
     groups.deserialize(tracked).map_err(|error| {
-        let path = track.path();
-        if path.iter().next().is_none() { error.to_string() } else { format!("{path}: {error}") }
+        let mut path = String::new();
+        for segment in track.path().iter() {
+            match segment {
+                Segment::Seq { index } => path.push_str(&format!("[{index}]")),
+                Segment::Map { key } => path.push_str(&format!(".{key}")),
+                Segment::Enum { .. } | Segment::Unknown => {}
+            }
+        }
+        (if path.is_empty() { path } else { path + ": " }, error)
     })
 }
 
@@ -143,6 +166,10 @@ impl<'de> Visitor<'de> for &mut Groups {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of target groups, like [{\"targets\": [\"main_task_abc123\"]}]")
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
+        self.visit_unit()
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
@@ -215,6 +242,10 @@ impl<'de> Visitor<'de> for Ids<'_> {
         f.write_str("a list of main task IDs")
     }
 
+    fn visit_none<E: serde::de::Error>(self) -> Result<Vec<TaskId>, E> {
+        self.visit_unit()
+    }
+
     fn visit_unit<E: serde::de::Error>(self) -> Result<Vec<TaskId>, E> {
         Ok(Vec::new())
     }
@@ -258,6 +289,10 @@ impl<'de> Visitor<'de> for Labels<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("labels, a mapping like {\"group\": \"invoices\"}")
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<KnownLabels, E> {
+        self.visit_unit()
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<KnownLabels, E> {
@@ -322,3 +357,6 @@ impl<T> Visitor<'_> for Text<T> {
         (self.1)(text).map_err(E::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

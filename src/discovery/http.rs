@@ -2,11 +2,12 @@
 
 use super::client::{ClientError, SourceClient};
 use super::credentials::{self, CredentialsError};
-use super::format::{self, FormatError, List, MAX_JSON_BYTES, MAX_TARGETS, Notation, bounded};
+use super::format::{self, FormatError, List, MAX_BYTES, MAX_TARGETS, Notation, bounded};
 use crate::config::HttpSource;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -19,7 +20,7 @@ const MAX_REASON_CHARS: usize = 300;
 /// A source that is asked over HTTP.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    source: HttpSource,
+    source: Arc<HttpSource>,
     client: SourceClient,
 }
 
@@ -42,7 +43,7 @@ pub(super) enum FetchError {
     #[error("status {0}; it must be 200")]
     Status(StatusCode),
     /// A redirect that is not followed.
-    #[error("status {status}, which redirects to {to} and is not followed; write the final address as url")]
+    #[error("status {status}: a redirect to {to}, which is not followed; write the final address as url")]
     Redirect { status: StatusCode, to: String },
     /// It does not say that it is JSON.
     #[error("the Content-Type is {0}; it must be application/json")]
@@ -56,7 +57,7 @@ impl Fetcher {
     /// A source to ask.
     pub(super) fn new(source: HttpSource) -> Result<Self, ClientError> {
         let client = SourceClient::new(&source)?;
-        Ok(Self { source, client })
+        Ok(Self { source: Arc::new(source), client })
     }
 
     /// How it is configured.
@@ -76,23 +77,18 @@ impl Fetcher {
     }
 
     async fn ask(&mut self) -> Result<Vec<u8>, FetchError> {
-        let source = &self.source;
-        self.client.refresh(source)?;
-        let mut request = self
-            .client
-            .http
-            .get(source.url.whole().clone())
-            .header(ACCEPT, "application/json")
-            .header(REFRESH_INTERVAL_HEADER, source.refresh_interval.as_secs_f64().to_string());
-        if let Some(auth) = &source.auth {
-            request = credentials::authorize(request, auth)?;
-        }
+        let (source, client) = (Arc::clone(&self.source), self.client.clone());
+        // It reads files, which may be on a file system that hangs.
+        let prepared = spawn_blocking(move || prepare(&source, client)).await;
+        let (client, request) =
+            prepared.map_err(|error| FetchError::Connection(format!("nothing was asked: {error}")))??;
+        self.client = client;
         let response = request.send().await.map_err(broken)?;
         let status = response.status();
         if status.is_redirection()
             && let Some(to) = target(&response)
         {
-            return Err(FetchError::Redirect { status, to: bounded(&shown(&to), MAX_REASON_CHARS) });
+            return Err(FetchError::Redirect { status, to });
         }
         if status != StatusCode::OK {
             return Err(FetchError::Status(status));
@@ -102,15 +98,28 @@ impl Fetcher {
     }
 }
 
+fn prepare(source: &HttpSource, client: SourceClient) -> Result<(SourceClient, RequestBuilder), FetchError> {
+    let client = client.refreshed(source)?;
+    let request = client
+        .http
+        .get(source.url.whole().clone())
+        .header(ACCEPT, "application/json")
+        .header(REFRESH_INTERVAL_HEADER, source.refresh_interval.as_secs_f64().to_string());
+    let request = match &source.auth {
+        Some(auth) => credentials::authorize(request, auth)?,
+        None => request,
+    };
+    Ok((client, request))
+}
+
 async fn read(mut response: Response) -> Result<Vec<u8>, FetchError> {
-    let too_long = FormatError::TooLong { most_mib: MAX_JSON_BYTES / 1024 / 1024, advice: "" };
-    if response.content_length().is_some_and(|length| length > MAX_JSON_BYTES as u64) {
-        return Err(too_long.into());
+    if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(FormatError::TooLong.into());
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > MAX_JSON_BYTES {
-            return Err(too_long.into());
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(FormatError::TooLong.into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -127,13 +136,10 @@ fn content_type(headers: &HeaderMap) -> Result<(), FetchError> {
     Err(FetchError::ContentType(shown))
 }
 
-fn target(response: &Response) -> Option<Url> {
-    response.url().join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
-}
-
-/// An address without what may be a secret in it.
-fn shown(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
+/// The origin that a redirect leads to; the rest of the address may hold a secret.
+fn target(response: &Response) -> Option<String> {
+    let to = response.url().join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    Some(bounded(&to.origin().ascii_serialization(), MAX_REASON_CHARS))
 }
 
 /// What a request failed of: the messages from the outermost inwards, each once, and never the URL.
@@ -151,3 +157,6 @@ fn broken(error: reqwest::Error) -> FetchError {
     }
     FetchError::Connection(bounded(&reason, MAX_REASON_CHARS))
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,20 +125,16 @@ fn the_example_shows_every_key() {
     assert_eq!(found, expected.map(str::to_owned).into());
 }
 
-/// The commented lines of the example from `first` on that are indented below its `#`, as YAML.
-fn sample_of_the_example(first: &str) -> String {
+/// The commented lines of the `example` from `first` on that are indented below its `#`, as YAML.
+fn sample(example: &str, first: &str) -> String {
     let indent = first.rfind(' ').map_or(0, |blank| blank + 1);
-    let text = std::fs::read_to_string("config.example.yaml").unwrap();
-    text.lines()
-        .skip_while(|line| *line != first)
-        .take_while(|line| line.starts_with(&first[..indent]))
-        .map(|line| format!("{}\n", &line[indent..]))
-        .collect()
+    let lines = example.lines().skip_while(|line| *line != first);
+    lines.map_while(|line| Some(format!("{}\n", line.strip_prefix(&first[..indent])?))).collect()
 }
 
 #[test]
 fn the_sample_tasks_of_the_example_are_right() {
-    let sample = sample_of_the_example("#   tasks:");
+    let sample = sample(&std::fs::read_to_string("config.example.yaml").unwrap(), "#   tasks:");
     let tasks = parse_text(&sample).unwrap().tasks;
     assert_eq!(tasks.len(), 2);
     assert_eq!(tasks[0].id.as_str(), "main_task_abc123");
@@ -150,7 +146,8 @@ fn the_sample_tasks_of_the_example_are_right() {
 
 #[test]
 fn the_sample_source_of_the_example_is_right_and_shows_every_option() {
-    let sample = sample_of_the_example("  #   http:").replace("\n", "\n  ");
+    let example = std::fs::read_to_string("config.example.yaml").unwrap();
+    let sample = sample(&example, "  #   http:").replace('\n', "\n  ");
     let http = parse_text(&format!("discovery:\n  {sample}")).unwrap().discovery.http;
     assert_eq!(http.len(), 1);
     assert!(matches!(&http[0].auth, Some(HttpAuth::Header { scheme, .. }) if scheme == "Bearer"));
