@@ -70,7 +70,7 @@ mod tests {
             expiries.set(&id, moment);
         }
         assert!(expiries.due(at(6)).is_empty());
-        assert_eq!(expiries.due(at(8)), [id.clone()]);
+        assert_eq!(expiries.due(at(8)), std::slice::from_ref(&id));
         expiries.set(&id, Some(at(10)));
         expiries.set(&id, None);
         assert!(expiries.due(at(99)).is_empty() && expiries.by_task.is_empty());

@@ -98,7 +98,7 @@ async fn another_path_or_method_is_refused_with_what_would_be_right() {
         ("/", &["POST", "PATCH"], "use GET"),
         ("/-/healthy", &["POST"], "use GET"),
         ("/-/ready", &["DELETE"], "use GET"),
-        (TASKS, &["PUT", "DELETE"], "use GET and POST"),
+        (TASKS, &["PUT", "DELETE"], "use GET or POST"),
     ] {
         for method in methods {
             let request = exporter.request(Method::from_bytes(method.as_bytes()).unwrap(), path);
