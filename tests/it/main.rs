@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod config;
 mod counting;
+mod documents;
 mod harness;
 mod http;
 mod kills;
