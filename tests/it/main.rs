@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod counting;
 mod discovery;
+mod documents;
 mod harness;
 mod http;
 mod kills;
