@@ -1,31 +1,45 @@
-//! What survives the end of the process, and what the store does about rows and databases that are not as they should be.
+//! What survives the end of the process, however it comes.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
+mod store;
+
 use crate::harness::{Exporter, FakeApi, Scrape, Setup, operation};
 use dragdropdo_exporter::clock::Clock;
 use dragdropdo_exporter::time::Time;
-use std::path::Path;
-use std::process::Command;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// What `sqlite3`, the program, answers; the exporter may be running.
-fn sqlite3(database: &Path, statement: &str) -> String {
-    let output = Command::new("sqlite3").args(["-batch", "-bail"]).arg(database).arg(statement).output().unwrap();
-    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Everything with a `group` label that only ever rises, as it stands on `/metrics`.
 fn totals(scrape: &Scrape) -> Vec<String> {
     let is_total = |line: &&str| {
         let name = line.split(['{', ' ']).next().unwrap_or_default();
         line.contains("group=")
-            && ["_total", "_bucket", "_sum", "_count", "_timestamp_seconds"].iter().any(|end| name.ends_with(end))
+            && ["_total", "_bucket", "_sum", "_count", "_last_failure_timestamp_seconds"]
+                .iter()
+                .any(|end| name.ends_with(end))
     };
     scrape.text().lines().filter(is_total).map(str::to_owned).collect()
+}
+
+/// The totals, none of which may be lower than it was `before`.
+fn never_fell(before: BTreeMap<String, f64>, scrape: &Scrape) -> BTreeMap<String, f64> {
+    let now: BTreeMap<String, f64> = totals(scrape)
+        .iter()
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+        .collect();
+    for (series, value) in before {
+        assert!(
+            now.get(&series).is_some_and(|now| *now >= value),
+            "{series} was {value} and is {:?}",
+            now.get(&series)
+        );
+    }
+    now
 }
 
 /// A failed and a completed file of a settled task, and a task that is still unfinished.
@@ -84,6 +98,70 @@ async fn totals_go_on_after_every_kind_of_end_and_never_double() {
 }
 
 #[tokio::test]
+async fn no_total_falls_or_doubles_when_it_is_killed_again_and_again() {
+    const TASKS: usize = 100;
+    let api = FakeApi::start().await;
+    let tasks: Vec<String> = (0..TASKS).map(|at| format!("t{at}")).collect();
+    let running = operation("in_progress", &[("a_out", "completed"), ("b", "in_progress")]);
+    let mut life = vec![operation("queued", &[("a", "queued"), ("b", "queued")])];
+    life.extend(vec![running; 4]);
+    life.push(operation("completed", &[("a_out", "completed"), ("b", "failed/code")]));
+    for task in &tasks {
+        api.answers(task, life.iter().map(|answer| answer.clone().after(Duration::from_millis(20))));
+    }
+    let setup = Setup::new(&api, &json!({"tasks": tasks, "api": {"concurrency": 4}}).to_string());
+    let settled = "dragdropdo_tasks_finished_total{outcome=partially_failed}";
+    let (mut shown, mut kills) = (BTreeMap::new(), 0);
+    for round in 1..=8 {
+        let exporter = setup.start().await;
+        let target = api.asked().len() + 30 + round;
+        while api.asked().len() < target {
+            let scrape = exporter.scrape().await;
+            shown = never_fell(shown, &scrape);
+            if scrape.get(settled) == Some(TASKS as f64) {
+                break;
+            }
+            kills = round;
+        }
+        exporter.kill().await;
+    }
+    assert!(kills > 2, "all was done before it could be killed often");
+    let scrape = setup.start().await.shows(&[(settled, TASKS as f64)]).await;
+    never_fell(shown, &scrape);
+    assert_eq!(scrape.value("dragdropdo_files_finished_total{state=completed}"), TASKS as f64);
+    assert_eq!(scrape.value("dragdropdo_files_finished_total{state=failed}"), TASKS as f64);
+    assert_eq!(scrape.value("dragdropdo_file_failures_total{error_code=code}"), TASKS as f64);
+    let latencies = scrape.sum("dragdropdo_task_completion_latency_seconds_count");
+    assert_eq!(latencies + scrape.value("dragdropdo_task_latency_unknown_total"), TASKS as f64);
+}
+
+#[tokio::test]
+async fn a_task_that_leaves_the_list_is_followed_to_its_end_and_one_never_observed_goes_at_once() {
+    let api = FakeApi::start().await;
+    api.answers("seen", [operation("queued", &[("a", "queued")])]);
+    api.answers("unseen", [operation("queued", &[]).after(Duration::from_secs(3600))]);
+    let mut setup = Setup::new(&api, "{tasks: [seen, unseen], retention: 1s}");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_tasks{state=queued}", 1.0), ("dragdropdo_tasks{state=unknown}", 1.0)]).await;
+    exporter.terminate().await;
+    setup.configure("tasks: []");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_tasks{state=queued}", 1.0), ("dragdropdo_tasks{state=unknown}", 0.0)]).await;
+    api.answers("seen", [operation("completed", &[("a", "completed")])]);
+    let finished = ("dragdropdo_tasks_finished_total{outcome=completed}", 1.0);
+    exporter.shows(&[finished, ("dragdropdo_tasks{state=completed}", 1.0)]).await;
+    let scrape = exporter.shows(&[finished, ("dragdropdo_tasks{state=completed}", 0.0)]).await;
+    assert_eq!(scrape.sum("dragdropdo_tasks") + scrape.sum("dragdropdo_files"), 0.0);
+    assert_eq!(scrape.value("dragdropdo_discovery_tasks{source=static}"), 0.0);
+    exporter.terminate().await;
+    setup.configure("tasks: [seen]");
+    let asked = api.count("seen");
+    let exporter = setup.start().await;
+    exporter.shows(&[finished, ("dragdropdo_tasks{state=completed}", 1.0)]).await;
+    assert_eq!(api.count("seen"), asked, "what it did is remembered");
+}
+
+#[tokio::test]
 async fn a_settled_task_of_the_list_is_shown_and_not_polled_again() {
     let api = FakeApi::start().await;
     let setup = Setup::new(&api, "tasks: [done, open]");
@@ -126,144 +204,13 @@ async fn changed_buckets_start_the_histograms_anew_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_exporter_is_refused_and_left_alone() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "{}");
-    setup.start().await.terminate().await;
-    let database = setup.path("exporter.db");
-    sqlite3(
-        &database,
-        "INSERT INTO _sqlx_migrations SELECT 99, 'newer', installed_on, success, checksum, execution_time FROM _sqlx_migrations LIMIT 1",
-    );
-    let ended = setup.fails_to_start().await;
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended.stderr.contains("schema version 99") && ended.stderr.contains("a newer exporter wrote it"),
-        "{ended:?}"
-    );
-    assert_eq!(sqlite3(&database, "SELECT max(version) FROM _sqlx_migrations"), "99\n");
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "{}");
-    std::fs::write(setup.path("exporter.db"), "this is no database\n".repeat(100)).unwrap();
-    let ended = setup.fails_to_start().await;
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("exporter.db") && ended.stderr.contains("file is not a database"), "{ended:?}");
-    assert!(std::fs::read_to_string(setup.path("exporter.db")).unwrap().starts_with("this is no database"));
-}
-
-#[tokio::test]
-async fn a_second_exporter_is_kept_off_the_database_and_an_operator_is_not() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "tasks: [done, open]");
-    let exporter = some_history(&api, &setup).await;
-    let ended = setup.fails_to_start().await;
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("another exporter (process "), "{ended:?}");
-    assert!(ended.stderr.contains("storage.url"), "{ended:?}");
-
-    let database = setup.path("exporter.db");
-    assert_eq!(sqlite3(&database, "SELECT id, state FROM task ORDER BY id"), "done|completed\nopen|in_progress\n");
-    let copy = setup.path("copy.db");
-    sqlite3(&database, &format!(".backup '{}'", copy.display()));
-    let failed = "SELECT total FROM counter WHERE family = 'dragdropdo_file_failures_total' AND value = 'code'";
-    assert_eq!(sqlite3(&copy, failed), "2\n");
-    api.answers("open", [operation("completed", &[])]);
-    exporter.shows(&[("dragdropdo_tasks_finished_total{outcome=partially_failed}", 2.0)]).await;
-    exporter.terminate().await;
-    setup.start().await;
-}
-
-#[tokio::test]
 async fn a_backup_taken_while_the_exporter_runs_is_a_database_to_go_on_from() {
     let api = FakeApi::start().await;
     let setup = Setup::new(&api, "tasks: [done, open]");
     let exporter = some_history(&api, &setup).await;
     let before = totals(&exporter.scrape().await);
     let other = Setup::new(&api, "tasks: [done, open]");
-    sqlite3(&setup.path("exporter.db"), &format!(".backup '{}'", other.path("exporter.db").display()));
+    store::sqlite3(&setup.path("exporter.db"), &format!(".backup '{}'", other.path("exporter.db").display()));
     exporter.kill().await;
     assert_eq!(totals(&other.start().await.scrape().await), before);
-}
-
-#[tokio::test]
-async fn a_row_that_the_store_refuses_is_set_aside_and_the_others_go_on() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "tasks: [bad, good]");
-    for task in ["bad", "good"] {
-        api.answers(task, [operation("in_progress", &[("a", "queued")])]);
-    }
-    let exporter = setup.start().await;
-    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 2.0)]).await;
-    let database = setup.path("exporter.db");
-    sqlite3(
-        &database,
-        "CREATE TRIGGER refuse BEFORE UPDATE ON task WHEN new.id = 'bad' BEGIN SELECT RAISE(ABORT, 'not this one'); END",
-    );
-    for task in ["bad", "good"] {
-        api.answers(task, [operation("completed", &[("a", "completed")])]);
-    }
-    let scrape = exporter
-        .shows(&[
-            ("dragdropdo_tasks_finished_total{outcome=completed}", 1.0),
-            ("dragdropdo_task_state{task_id=good,state=completed}", 1.0),
-            ("dragdropdo_task_state{task_id=bad,state=in_progress}", 1.0),
-            ("dragdropdo_files_finished_total{state=completed}", 1.0),
-        ])
-        .await;
-    assert!(scrape.sum("dragdropdo_task_completion_latency_seconds_count") <= 1.0);
-    let errors = "dragdropdo_exporter_store_errors_total";
-    exporter.until("a store error", |scrape| scrape.value(errors) >= 1.0).await;
-    exporter.logs("not this one").await;
-    api.is_asked_again("bad", 2).await;
-    let told = exporter.log().iter().filter(|line| line.contains("not this one")).count();
-    assert_eq!(told, 1, "it is told once and not with every poll");
-    assert_eq!(sqlite3(&database, "SELECT state FROM task WHERE id = 'bad'"), "in_progress\n");
-
-    sqlite3(&database, "DROP TRIGGER refuse");
-    exporter
-        .shows(&[
-            ("dragdropdo_tasks_finished_total{outcome=completed}", 2.0),
-            ("dragdropdo_files_finished_total{state=completed}", 2.0),
-        ])
-        .await;
-}
-
-#[tokio::test]
-async fn a_row_that_cannot_be_read_is_set_aside_at_the_start_and_left_as_it_is() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "tasks: [done, open]");
-    some_history(&api, &setup).await.terminate().await;
-    let database = setup.path("exporter.db");
-    sqlite3(&database, "UPDATE task SET files = '[{' WHERE id = 'open'");
-    let asked = api.count("open");
-    let exporter = setup.start().await;
-    let line = exporter.logs("cannot be read").await;
-    assert!(line.contains("open") && line.contains("level=error"), "{line}");
-    let scrape = exporter.scrape().await;
-    assert_eq!(scrape.value("dragdropdo_exporter_store_errors_total"), 1.0);
-    assert_eq!(scrape.value("dragdropdo_tasks{state=completed}"), 1.0);
-    assert_eq!(scrape.sum("dragdropdo_tasks"), 1.0);
-    assert_eq!(scrape.value("dragdropdo_files_finished_total{state=failed}"), 2.0, "what it counted stays counted");
-    exporter.terminate().await;
-    assert_eq!(api.count("open"), asked);
-    assert_eq!(sqlite3(&database, "SELECT files FROM task WHERE id = 'open'"), "[{\n");
-}
-
-#[tokio::test]
-async fn an_exporter_without_a_database_keeps_nothing() {
-    let api = FakeApi::start().await;
-    let setup = Setup::new(&api, "{tasks: [done, open], storage: {url: memory}}");
-    let exporter = some_history(&api, &setup).await;
-    exporter.terminate().await;
-    let files: Vec<_> = std::fs::read_dir(setup.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, ["config.yaml"]);
-    api.otherwise(operation("queued", &[]).after(Duration::from_secs(3600)));
-    api.answers("done", [operation("queued", &[])]);
-    api.answers("open", [operation("queued", &[])]);
-    let scrape = setup.start().await.shows(&[("dragdropdo_tasks{state=queued}", 2.0)]).await;
-    assert_eq!(scrape.sum("dragdropdo_files_finished_total") + scrape.sum("dragdropdo_tasks_finished_total"), 0.0);
 }
