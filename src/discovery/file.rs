@@ -135,7 +135,7 @@ impl Watched {
         let metadata = std::fs::metadata(path);
         let mut stamp = metadata.as_ref().ok().map(Stamp::of);
         let retry = self.trouble.as_ref().is_some_and(|trouble| trouble.is_to_be_retried(now));
-        if stamp == self.stamp && self.reads >= ENOUGH_READS && !retry {
+        if stamp == self.stamp && self.reads >= ENOUGH_READS && !self.in_doubt && !retry {
             return Found::Nothing;
         }
         let result = match metadata {
@@ -149,7 +149,6 @@ impl Watched {
             Ok(_) => read(path, room, &mut stamp),
         };
         self.reads = if stamp == self.stamp { self.reads.saturating_add(1) } else { 1 };
-        let still_broken = stamp == self.stamp && self.trouble.is_some();
         self.stamp = stamp;
         match result {
             Ok(list) => {
@@ -161,7 +160,7 @@ impl Watched {
                 self.list = Some(list);
                 Found::Good { is_new, mended: self.trouble.take().is_some() }
             }
-            Err(error) if still_broken || self.believe() => self.broken(error, now),
+            Err(error) if self.believe() => self.broken(error, now),
             Err(_) => Found::Doubtful,
         }
     }
@@ -174,7 +173,6 @@ impl Watched {
 
     /// Counts the trouble once per change of the file, and once in a while where it may pass without one.
     fn broken(&mut self, error: FileError, now: Duration) -> Found {
-        self.in_doubt = false;
         let is_first = self.trouble.is_none();
         let is_counted =
             self.trouble.as_ref().is_some_and(|last| last.stamp == self.stamp && !last.is_to_be_retried(now));

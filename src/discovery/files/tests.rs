@@ -113,6 +113,11 @@ fn a_second_write_that_no_stamp_tells_is_read_all_the_same() {
         assert_eq!(bench.look(), "a");
         bench.write("a.json", &names(&["b"]));
         assert_eq!(bench.look(), "b");
+        let mut bench = Bench::new("a.json");
+        bench.write("a.json", "[ ]");
+        assert_eq!(bench.look(), "none");
+        bench.write("a.json", "[ }");
+        assert_eq!(bench.looks(5).len(), 1);
     }
 }
 
@@ -193,6 +198,7 @@ fn a_file_that_is_broken_whenever_one_looks_is_told_all_the_same() {
         found.push(bench.look());
     }
     assert_eq!(found.iter().filter(|found| !found.is_empty()).count(), 3, "{found:?}");
+    assert!(bench.looks(100).is_empty(), "the last change has been counted");
 }
 
 #[test]
