@@ -118,6 +118,8 @@ impl Discovery {
         });
         // Whatever is under way may be cut anywhere: a list that was not told is told after the restart.
         stop.run_until_cancelled(futures_util::future::join(join_all(watched), join_all(asked))).await;
+        // Without sources there is nothing to do, and yet this is no part that has ended by itself.
+        stop.cancelled().await;
     }
 }
 

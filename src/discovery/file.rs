@@ -132,10 +132,14 @@ impl Watched {
     /// A file that is gone, empty or wrong may be one that is just being written: it gets a second look before that is
     /// believed.
     pub(super) fn look(&mut self, path: &Path, room: usize, now: Duration) -> Found {
+        self.look_by(Stamp::of, path, room, now)
+    }
+
+    fn look_by(&mut self, stamp_of: fn(&Metadata) -> Stamp, path: &Path, room: usize, now: Duration) -> Found {
         let metadata = std::fs::metadata(path);
-        let mut stamp = metadata.as_ref().ok().map(Stamp::of);
+        let mut stamp = metadata.as_ref().ok().map(stamp_of);
         let retry = self.trouble.as_ref().is_some_and(|trouble| trouble.is_to_be_retried(now));
-        if stamp == self.stamp && self.reads >= ENOUGH_READS && !retry {
+        if stamp == self.stamp && self.reads >= ENOUGH_READS && !self.in_doubt && !retry {
             return Found::Nothing;
         }
         let result = match metadata {
@@ -146,10 +150,9 @@ impl Watched {
             Err(error) => Err(error.into()),
             // Opening a pipe would wait for somebody to write.
             Ok(metadata) if !metadata.is_file() => Err(FileError::NoFile),
-            Ok(_) => read(path, room, &mut stamp),
+            Ok(_) => read(path, room, |metadata| stamp = Some(stamp_of(metadata))),
         };
         self.reads = if stamp == self.stamp { self.reads.saturating_add(1) } else { 1 };
-        let still_broken = stamp == self.stamp && self.trouble.is_some();
         self.stamp = stamp;
         match result {
             Ok(list) => {
@@ -161,7 +164,7 @@ impl Watched {
                 self.list = Some(list);
                 Found::Good { is_new, mended: self.trouble.take().is_some() }
             }
-            Err(error) if still_broken || self.believe() => self.broken(error, now),
+            Err(error) if self.believe() => self.broken(error, now),
             Err(_) => Found::Doubtful,
         }
     }
@@ -174,7 +177,6 @@ impl Watched {
 
     /// Counts the trouble once per change of the file, and once in a while where it may pass without one.
     fn broken(&mut self, error: FileError, now: Duration) -> Found {
-        self.in_doubt = false;
         let is_first = self.trouble.is_none();
         let is_counted =
             self.trouble.as_ref().is_some_and(|last| last.stamp == self.stamp && !last.is_to_be_retried(now));
@@ -186,12 +188,12 @@ impl Watched {
     }
 }
 
-/// Reads the file at `path`; `stamp` becomes that of what was read, which may be another file than was looked at.
-fn read(path: &Path, room: usize, stamp: &mut Option<Stamp>) -> Result<List, FileError> {
+/// Reads the file at `path`, and tells what it was that was read: it may be another than was looked at before.
+fn read(path: &Path, room: usize, tell: impl FnOnce(&Metadata)) -> Result<List, FileError> {
     let notation = notation(path)?;
     let file = File::open(path)?;
     // Taken before reading: what is written meanwhile shows as a change at the next look.
-    *stamp = Some(Stamp::of(&file.metadata()?));
+    tell(&file.metadata()?);
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.trim_ascii().is_empty() {
@@ -206,5 +208,42 @@ fn notation(path: &Path) -> Result<Notation, FileError> {
         "json" => Ok(Notation::Json),
         "yml" | "yaml" => Ok(Notation::Yaml),
         _ => Err(FileError::Ending),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a file system whose clock stands still.
+    fn look(watched: &mut Watched, path: &Path) -> Found {
+        let stamp_of = |metadata: &Metadata| Stamp { modified: (0, 0), changed: (0, 0), ..Stamp::of(metadata) };
+        watched.look_by(stamp_of, path, 10, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_second_write_that_no_stamp_tells_of_is_read_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let mut watched = Watched::default();
+        for id in ["a", "b"] {
+            std::fs::write(&path, format!("[{{\"targets\": [\"{id}\"]}}]")).unwrap();
+            assert!(matches!(look(&mut watched, &path), Found::Good { is_new: true, mended: false }));
+            assert_eq!(watched.list().unwrap().targets[0].id.as_str(), id);
+        }
+        assert!(matches!(look(&mut watched, &path), Found::Nothing));
+    }
+
+    #[test]
+    fn a_second_write_that_breaks_the_file_is_told_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let mut watched = Watched::default();
+        std::fs::write(&path, "[ ]").unwrap();
+        assert!(matches!(look(&mut watched, &path), Found::Good { .. }));
+        std::fs::write(&path, "[ }").unwrap();
+        assert!(matches!(look(&mut watched, &path), Found::Doubtful));
+        assert!(matches!(look(&mut watched, &path), Found::Broken { is_first: true, .. }));
+        assert!(matches!(look(&mut watched, &path), Found::Nothing));
     }
 }

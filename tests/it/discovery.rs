@@ -287,6 +287,14 @@ async fn a_source_that_breaks_is_logged_once_until_it_is_good_and_without_secret
     assert!(log.lines_with("hunter2").is_empty());
 }
 
+#[tokio::test]
+async fn without_sources_it_waits_for_the_end() {
+    let bench = Bench::start(&DiscoveryConfig::default()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!bench.discovery.is_finished() && bench.sources().is_empty());
+    bench.end().await;
+}
+
 #[test]
 fn what_is_wrong_with_a_source_is_found_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
