@@ -2,7 +2,8 @@
 //!
 //! To read the code, follow one answer of the API from the socket to a line of `/metrics`:
 //!
-//! 1. [`config`] says what to follow, [`app`] wires the rooms together, [`cli`] is the command line.
+//! 1. [`config`] says what to follow and [`discovery`] what else, [`app`] wires the rooms together, [`cli`] is the command
+//!    line.
 //! 2. [`task`] is the vocabulary, with [`time`] and [`clock`], the one adapter that reads the clock.
 //! 3. [`schedule`] says who is polled when, and [`poller`] carries it out within the budget.
 //! 4. [`api`] asks, and makes one [`task::Observation`] of whatever variant of the body comes.

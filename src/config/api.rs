@@ -141,7 +141,9 @@ fn key(
         },
         (None, Some(file)) => {
             // The key itself where its file should be named would end up in messages about a missing file.
-            if file.text().is_some_and(|text| text.starts_with("d3_") && !text.contains(['/', '.'])) {
+            if file.text().is_some_and(|text| {
+                ["d3_live_", "d3_test_"].iter().any(|start| text.starts_with(start)) && !text.contains(['/', '.'])
+            }) {
                 return Err(file.wrong_secret(
                     "the path of the file that holds the API key; the key itself belongs to api.api_key",
                 ));

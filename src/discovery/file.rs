@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// How soon a trouble that may pass without a change of the file is looked into again, and counted again: a source that
-/// stays broken shows as a rising counter, and not as one failure per second.
+/// How soon a broken file is looked into again without a change, and counted again: a source that stays broken shows as a
+/// rising counter, and not as one failure per second.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Reads with the same stamp after which a file is taken as it is. The clock of a file system may stand still between
 /// two writes, by milliseconds or a second, so the first read after a change may have missed the second.
@@ -55,16 +55,6 @@ pub(super) enum FileError {
     Format(#[from] FormatError),
 }
 
-impl FileError {
-    /// Whether it may pass without a change of the file.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Unreadable(_) | Self::Format(FormatError::TooMany { .. }) => true,
-            Self::NoFile | Self::Ending | Self::Format(FormatError::TooLong | FormatError::Wrong(_)) => false,
-        }
-    }
-}
-
 /// What is known of one file.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
@@ -86,13 +76,11 @@ struct Trouble {
     stamp: Option<Stamp>,
     /// When, on a monotonic clock.
     counted_at: Duration,
-    /// Whether it may pass without a change of the file.
-    may_pass: bool,
 }
 
 impl Trouble {
     fn is_to_be_retried(&self, now: Duration) -> bool {
-        self.may_pass && now >= self.counted_at.saturating_add(RETRY_AFTER)
+        now >= self.counted_at.saturating_add(RETRY_AFTER)
     }
 }
 
@@ -175,7 +163,7 @@ impl Watched {
         !self.in_doubt
     }
 
-    /// Counts the trouble once per change of the file, and once in a while where it may pass without one.
+    /// Counts the trouble once per change of the file, and once in a while as long as it lasts.
     fn broken(&mut self, error: FileError, now: Duration) -> Found {
         let is_first = self.trouble.is_none();
         let is_counted =
@@ -183,7 +171,7 @@ impl Watched {
         if is_counted {
             return Found::Nothing;
         }
-        self.trouble = Some(Trouble { stamp: self.stamp, counted_at: now, may_pass: error.may_pass() });
+        self.trouble = Some(Trouble { stamp: self.stamp, counted_at: now });
         Found::Broken { error, is_first }
     }
 }

@@ -54,7 +54,7 @@ async fn a_database_of_a_newer_exporter_is_refused_and_left_alone() {
     let database = setup.path("exporter.db");
     sqlite3(
         &database,
-        "INSERT INTO _sqlx_migrations SELECT 99, 'newer', installed_on, success, checksum, execution_time FROM _sqlx_migrations",
+        "INSERT INTO _sqlx_migrations SELECT 99, 'newer', installed_on, success, checksum, execution_time FROM _sqlx_migrations LIMIT 1",
     );
     let ended = setup.fails_to_start().await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
