@@ -24,7 +24,7 @@ use crate::health::Heartbeat;
 use crate::metrics::Instruments;
 use crate::schedule::SharedSchedule;
 use crate::store::{Change, Fate, Loaded, Store, Work};
-use crate::task::{Ask, ErrorCode, Group, Observation, TaskId};
+use crate::task::{Ask, ErrorCode, Group, Observation, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::transition::{self, Policy};
 use crate::view::View;
@@ -130,7 +130,7 @@ impl Ledger {
                 Err(error) => tracing::error!(%error, "a stored record has an ID that is none: it is left as it is"),
             }
         }
-        for record in ledger.rooms.view.tasks() {
+        for record in ledger.rooms.view.tasks_that(|_| true) {
             ledger.expiries.note_unpolled(&record, &ledger.settings.policy, now);
             ledger.poll_or_not(&record, Fate::Tracked);
         }
@@ -189,10 +189,12 @@ impl Ledger {
     /// Writes the times of the last unfinished observations, which alone cost no write while they moved: a short stop
     /// then makes no latency unknown.
     async fn keep_times(&mut self) {
-        let tasks = self.rooms.view.tasks();
-        let unsettled: Vec<Change> = tasks
+        let unsettled = |record: &TaskRecord| record.settled.is_none() && record.first_seen.is_some();
+        let unsettled: Vec<Change> = self
+            .rooms
+            .view
+            .tasks_that(unsettled)
             .into_iter()
-            .filter(|record| record.settled.is_none() && record.first_seen.is_some())
             .map(|record| Change { record, fate: Fate::Tracked, counts: Vec::new() })
             .collect();
         let now = self.rooms.clock.wall();
@@ -289,7 +291,7 @@ impl Ledger {
         }
         self.unlist(batch);
         // Shorter times may be over sooner than was noted.
-        for record in self.rooms.view.tasks() {
+        for record in self.rooms.view.tasks_that(|_| true) {
             self.expiries.note(&record, &self.settings.policy);
         }
         Ok(())

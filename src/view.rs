@@ -112,9 +112,14 @@ impl View {
 
     /// All tracked tasks, by ID.
     pub fn tasks(&self) -> Vec<Arc<TaskRecord>> {
-        let mut tasks: Vec<_> = self.lock().tasks.values().cloned().collect();
+        let mut tasks = self.tasks_that(|_| true);
         tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         tasks
+    }
+
+    /// The tracked tasks of which `is_it` holds, in no order.
+    pub fn tasks_that(&self, is_it: impl Fn(&TaskRecord) -> bool) -> Vec<Arc<TaskRecord>> {
+        self.lock().tasks.values().filter(|record| is_it(record)).cloned().collect()
     }
 
     /// The known groups.

@@ -117,8 +117,10 @@ impl Ledger {
             return;
         }
         let now = batch.now;
-        let listed = self.rooms.view.tasks().into_iter().filter(|record| record.unlisted_since.is_none());
-        let ids: Vec<TaskId> = listed.map(|record| record.id.clone()).chain(batch.ids()).collect();
+        let lists = &self.lists;
+        let gone = |record: &TaskRecord| record.unlisted_since.is_none() && !lists.contain(&record.id);
+        let gone = self.rooms.view.tasks_that(gone).into_iter().map(|record| record.id.clone());
+        let ids: Vec<TaskId> = gone.chain(batch.ids()).collect();
         for id in ids {
             if !self.lists.contain(&id)
                 && let Some(draft) = batch.draft(&id, &self.rooms.view)

@@ -9,6 +9,7 @@ use crate::task::{FileKey, Group, State as TaskState, TaskId, TaskRecord};
 use crate::time::Time;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -142,10 +143,11 @@ pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: B
 /// Forgets a registered task. Answers when that is durable.
 pub(super) async fn forget(
     State(web): State<Web>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     token::check(web.settings().api_token.as_ref(), &headers)?;
+    let Path(id) = id.map_err(|_| bad("the main task ID in the path is no UTF-8: percent-encode it as such"))?;
     let id = TaskId::new(&id).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string()))?;
     let deleted = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.delete(id)).await;
     deleted.map_err(|_| not_yet_durable("deletion"))??;
