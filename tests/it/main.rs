@@ -2,7 +2,6 @@
 
 mod api;
 mod config;
-mod counting;
 mod harness;
 mod kills;
 mod scale;
