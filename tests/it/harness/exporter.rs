@@ -114,8 +114,10 @@ impl Setup {
 }
 
 /// The binary without an environment: proxies and keys of whoever runs the tests are no part of them.
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dragdropdo-exporter"));
+/// `DRAGDROPDO_TEST_EXPORTER` names another than the one that was built with the tests, like that of a release.
+pub(crate) fn binary() -> Command {
+    let built = env!("CARGO_BIN_EXE_dragdropdo-exporter");
+    let mut command = Command::new(std::env::var_os("DRAGDROPDO_TEST_EXPORTER").unwrap_or(built.into()));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

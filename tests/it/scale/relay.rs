@@ -89,7 +89,7 @@ async fn pass_on(
         loop {
             let from = head.len();
             if client_reads.read_buf(&mut head).await? == 0 {
-                return api_writes.shutdown().await;
+                return Ok(());
             }
             api_writes.write_all(&head[from..]).await?;
             // The requests have no body: whatever ends with an empty line is one.
@@ -100,9 +100,11 @@ async fn pass_on(
             }
         }
     };
-    let answers = tokio::io::copy(&mut api_reads, &mut client_writes);
-    let (requests, answers) = tokio::join!(requests, answers);
-    requests.and(answers.map(drop))
+    // When one side ends, so does the other: a client must learn at once that the API has closed an idle connection.
+    tokio::select! {
+        result = requests => result,
+        result = tokio::io::copy(&mut api_reads, &mut client_writes) => result.map(drop),
+    }
 }
 
 /// The last part of the path.

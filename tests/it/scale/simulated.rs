@@ -1,12 +1,12 @@
 //! The simulated API in a process of its own, so that its work is not the exporter's or the test's.
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, binary};
 use reqwest::Client;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// The running simulator; it is killed when it is dropped.
 pub(super) struct Simulated {
@@ -18,15 +18,11 @@ pub(super) struct Simulated {
 impl Simulated {
     /// Starts it with so many operations, none of which ends.
     pub(super) async fn start(operations: u64) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dragdropdo-exporter"))
+        let mut child = binary()
             .args(["simulate", "--listen-address=127.0.0.1:0", "--rate-limit=100000/s", "--duration=10d"])
             .args(["--latency=10ms", "--latency-jitter=10ms", "--files=1..5"])
             .arg(format!("--operations={operations}"))
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut line = String::new();
