@@ -68,11 +68,14 @@ BREAKS = [
     (EXPORTER, lambda d: panel(d, "Poll lag")["targets"][0].update(
         expr='rate(dragdropdo_poll_lag_seconds{job=~"$job",instance=~"$instance"}[$__rate_interval])'), "is no counter"),
     (EXPORTER, lambda d: replace(d, 'group=~"$group"', 'group=~".+"'), "lacks the matcher group"),
+    (EXPORTER, lambda d: panel(d, "Memory")["targets"][0].update(
+        expr='process_resident_memory_bytes{job=~"$job",instance=~"$instance"}'), "is not limited to exporters"),
     (EXPORTER, lambda d: replace(d, "process_open_fds", "process_open_files"), "there is no metric process_open_files"),
 ]
 
 # The same, where docs/metrics.md says which labels a metric has.
 BREAKS_OF_LABELS = [
+    (EXPORTER, lambda d: replace(d, "and on (job, instance)", "and on (group)"), "groups by group"),
     (WORK, lambda d: replace(d, "by (error_code)", "by (code)"), "groups by code"),
     (WORK, lambda d: replace(d, 'state="failed"', 'state="broken"'), "is no value that"),
 ]
