@@ -47,6 +47,7 @@ BREAKS = [
     (WORK, lambda d: defaults(d, "Latest failure").pop("unit"), "Latest failure: has no unit"),
     (WORK, lambda d: defaults(d, "Latest failure").pop("noValue"), "noValue"),
     (WORK, lambda d: defaults(d, "Latest failure")["thresholds"].update(steps=[]), "coloured by thresholds that are none"),
+    (WORK, lambda d: defaults(d, "Latest failure")["thresholds"]["steps"][0].update(color="green"), "is green when"),
     (WORK, lambda d: panel(d, "Oldest unfinished tasks")["targets"].pop(), "takes Value #D"),
     (WORK, lambda d: replace(d, "dragdropdo_tasks{", "dragdropdo_task{"), "there is no metric dragdropdo_task$"),
     (WORK, lambda d: replace(d, "completion_latency", "latency"), "there is no metric"),
