@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from promql import parse
+from provisioning import check_provisioning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,13 +143,18 @@ def check_expr(expr, metrics, *, earlier=VARIABLES, instant=False, heatmap=False
         return
     if not selectors:
         yield "the query selects nothing"
+    names = {selector.metric for selector in selectors}
+    if names & FOREIGN_METRICS - {"ALERTS"} and "dragdropdo_exporter_build_info" not in names:
+        # "All" jobs are all jobs of that Prometheus.
+        yield "is not limited to exporters (and on (job, instance) dragdropdo_exporter_build_info)"
     allowed_labels = {"job", "instance"}
     for selector in selectors:
         metric, suffix = find_metric(selector.metric, metrics)
         if not metric and selector.metric not in FOREIGN_METRICS:
             yield f"there is no metric {selector.metric}"
             continue
-        own = metric.labels if metric and metric.labels is not None else None
+        # Which labels it has beside job and instance, where that is known.
+        own = metric.labels if metric else None if selector.metric == "ALERTS" else {}
         yield from check_matchers(selector, own, earlier)
         yield from check_counter(selector, metric, suffix, labels, instant=instant, heatmap=heatmap)
         allowed_labels |= {"le"} if suffix == "bucket" else set()
@@ -161,9 +167,7 @@ def check_matchers(selector, own, earlier):
     name = selector.metric
     is_alert = name == "ALERTS"
     needed = [label for label in ("job", "instance", "group") if label in earlier]
-    if not is_alert and (name in FOREIGN_METRICS or own is not None and "group" not in own):
-        needed = [label for label in needed if label != "group"]
-    if own is None and not is_alert and "group" not in selector.matchers:
+    if not is_alert and "group" not in (selector.matchers if own is None else own):
         needed = [label for label in needed if label != "group"]
     for label in needed:
         # Alerts over sums have lost some of these labels: they match the empty value, too.
@@ -244,6 +248,9 @@ def check_fields(panel):
         yield "has no unit"
     if len(defaults.get("noValue", "")) < 5:
         yield "does not say what it means that there is no data (noValue)"
+    steps = defaults["thresholds"]["steps"]
+    if panel["type"] == "stat" and steps and steps[0]["color"] == "green":
+        yield "is green when there is no data"
     coloured = []
     if (panel["type"] == "stat" and defaults["color"]["mode"] == "thresholds"
             or defaults.get("custom", {}).get("thresholdsStyle", {}).get("mode", "off") != "off"):
@@ -346,47 +353,6 @@ def check_dashboard(file, dashboard, uids, metrics):
             yield f"{panel.get('title')}: {problem}"
 
 
-def check_provisioning():
-    """What the YAML files beside the dashboards and deploy/compose.yaml must agree about."""
-    texts = {}
-    for name in ("grafana/provisioning/datasources/prometheus.yaml", "grafana/provisioning/dashboards/dragdropdo.yaml",
-                 "deploy/compose.yaml"):
-        texts[name] = (ROOT / name).read_text()
-        for number, line in enumerate(texts[name].splitlines(), 1):
-            # A key, an item or a comment, indented by twos: as much YAML as these files have.
-            if line and not re.fullmatch(r"(  )*(#.*|(- )*([\w./-]+:( .*)?|\S.*))", line):
-                yield f"{name}:{number}: is not indented by twos: {line}"
-    datasource, provider, compose = texts.values()
-    for name, text in list(texts.items())[:2]:
-        if not re.search(r"^apiVersion: 1$", text, re.MULTILINE):
-            yield f"{name}: has no apiVersion"
-    if "type: prometheus" not in datasource:
-        yield "the data source is no Prometheus"
-    interval = re.search(r"timeInterval: (\S+)", datasource)
-    path = re.search(r"path: (\S+)", provider)
-    if not path or f"../grafana/dashboards:{path[1]}:ro" not in compose:
-        yield "deploy/compose.yaml does not mount grafana/dashboards where the provider looks for it"
-    for image in re.findall(r"image: (\S+)", compose):
-        if not re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image) and not image.startswith("dragdropdo-exporter"):
-            yield f"deploy/compose.yaml: the version of {image} is not pinned"
-    for port in re.findall(r'^ +- "?([\d.:]+:\d+)"?$', compose, re.MULTILINE):
-        if not port.startswith("127.0.0.1:"):
-            yield f"deploy/compose.yaml: the port {port} is open to others"
-    prometheus = ROOT / "prometheus/prometheus.yml"
-    if not prometheus.exists():
-        return
-    scrape = re.search(r"scrape_interval: (\S+)", prometheus.read_text())
-    if not interval or not scrape or interval[1] != scrape[1]:
-        yield "the data source's timeInterval is not the scrape_interval of prometheus/prometheus.yml"
-    for source in re.findall(r"- (\.\./[^:]+):", compose):
-        if not (ROOT / "deploy" / source).exists():
-            yield f"deploy/compose.yaml mounts {source}, which is not there"
-    names = re.findall(r"- alert: (\S+)", (ROOT / "prometheus/rules/alerts.yml").read_text())
-    for name in names:
-        if not name.startswith("DragDropDo"):
-            yield f"the annotations of the dashboards do not match the alert {name}"
-
-
 def check_all(dashboards, metrics):
     if not dashboards:
         yield "grafana/dashboards: there is no dashboard"
@@ -407,7 +373,7 @@ def main():
         print_queries(arguments)
         return
     dashboards = load()
-    problems = [*check_all(dashboards, known_metrics()), *check_provisioning()]
+    problems = [*check_all(dashboards, known_metrics()), *check_provisioning(ROOT)]
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

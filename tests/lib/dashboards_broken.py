@@ -47,6 +47,7 @@ BREAKS = [
     (WORK, lambda d: defaults(d, "Latest failure").pop("unit"), "Latest failure: has no unit"),
     (WORK, lambda d: defaults(d, "Latest failure").pop("noValue"), "noValue"),
     (WORK, lambda d: defaults(d, "Latest failure")["thresholds"].update(steps=[]), "coloured by thresholds that are none"),
+    (WORK, lambda d: defaults(d, "Latest failure")["thresholds"]["steps"][0].update(color="green"), "is green when"),
     (WORK, lambda d: panel(d, "Oldest unfinished tasks")["targets"].pop(), "takes Value #D"),
     (WORK, lambda d: replace(d, "dragdropdo_tasks{", "dragdropdo_task{"), "there is no metric dragdropdo_task$"),
     (WORK, lambda d: replace(d, "completion_latency", "latency"), "there is no metric"),
@@ -68,11 +69,14 @@ BREAKS = [
     (EXPORTER, lambda d: panel(d, "Poll lag")["targets"][0].update(
         expr='rate(dragdropdo_poll_lag_seconds{job=~"$job",instance=~"$instance"}[$__rate_interval])'), "is no counter"),
     (EXPORTER, lambda d: replace(d, 'group=~"$group"', 'group=~".+"'), "lacks the matcher group"),
+    (EXPORTER, lambda d: panel(d, "Memory")["targets"][0].update(
+        expr='process_resident_memory_bytes{job=~"$job",instance=~"$instance"}'), "is not limited to exporters"),
     (EXPORTER, lambda d: replace(d, "process_open_fds", "process_open_files"), "there is no metric process_open_files"),
 ]
 
 # The same, where docs/metrics.md says which labels a metric has.
 BREAKS_OF_LABELS = [
+    (EXPORTER, lambda d: replace(d, "and on (job, instance)", "and on (group)"), "groups by group"),
     (WORK, lambda d: replace(d, "by (error_code)", "by (code)"), "groups by code"),
     (WORK, lambda d: replace(d, 'state="failed"', 'state="broken"'), "is no value that"),
 ]
