@@ -111,7 +111,8 @@ async fn an_absent_list_keeps_the_files_and_an_empty_one_has_none() {
     let (api, exporter) = follow([
         operation("in_progress", &[("a", "queued"), ("b", "queued")]),
         Answer::body(r#"{"operation_status":"in_progress"}"#),
-        Answer::body(r#"{"operation_status":"in_progress","files_data":null}"#),
+        Answer::body(r#"{"operation_status":"queued","files_data":null}"#),
+        Answer::body(r#"{"operation_status":"in_progress"}"#),
     ])
     .await;
     api.has_told_all("t1").await;
