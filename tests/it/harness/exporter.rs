@@ -66,7 +66,7 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    /// Starts the exporter and waits until it listens.
+    /// Starts the exporter and waits until it is ready.
     pub(crate) async fn start(&self) -> Exporter {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -87,6 +87,13 @@ impl Setup {
         let line = exporter.logs("listening on http://").await;
         let address = line.split("listening on http://").nth(1).unwrap();
         exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+        let ready = async {
+            while exporter.get("/-/ready").send().await.unwrap().status() != StatusCode::OK {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, ready).await.is_ok();
+        assert!(in_time, "the exporter never is ready:\n{}", exporter.log().join("\n"));
         exporter
     }
 
