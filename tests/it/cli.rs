@@ -255,6 +255,27 @@ async fn trouble_with_the_api_is_told_when_it_begins_and_when_it_ends() {
 }
 
 #[tokio::test]
+async fn trouble_with_one_task_lasts_until_that_task_is_well_however_well_others_are() {
+    const TIMES: usize = 12;
+    let api = FakeApi::start().await;
+    let queued = || operation("queued", &[("a", "queued")]);
+    api.otherwise(queued());
+    let mut answers = vec![queued()];
+    for _ in 0..TIMES {
+        answers.extend([Answer::status(500), Answer::status(500), queued()]);
+    }
+    api.answers("t0", answers);
+    let tasks: Vec<String> = (0..60).map(|at| format!("t{at}")).collect();
+    let yaml = serde_json::json!({"tasks": tasks, "poll": {"interval": "50ms"}});
+    let exporter = Setup::new(&api, &yaml.to_string()).start().await;
+    api.has_told_all("t0").await;
+    let (_, log) = exporter.terminate().await;
+    let about = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(about("requests to the D3 API succeed again, after 2 failures"), TIMES, "{log:#?}");
+    assert_eq!(about("requests to the D3 API fail"), TIMES, "{log:#?}");
+}
+
+#[tokio::test]
 async fn no_secret_and_no_body_is_logged_shown_or_stored() {
     const SECRETS: [&str; 5] = [
         "the-key-of-the-api",

@@ -367,6 +367,16 @@ async fn a_task_unfinished_for_too_long_is_given_up_and_no_longer_polled() {
 }
 
 #[tokio::test]
+async fn a_task_submitted_long_ago_is_asked_for_before_it_is_given_up() {
+    let api = FakeApi::start().await;
+    api.answers("t1", [operation("completed", &[("a", "completed")])]);
+    let yaml = format!("{{tasks: [{{id: t1, submitted_at: '{}'}}], poll: {{abandon_after: 1h}}}}", from_now(-7200));
+    let exporter = Setup::new(&api, &yaml).start().await;
+    let scrape = exporter.shows(&[("dragdropdo_tasks_finished_total{outcome=completed}", 1.0)]).await;
+    assert_eq!(scrape.sum("dragdropdo_tasks_dropped_total"), 0.0);
+}
+
+#[tokio::test]
 async fn tasks_are_shown_by_themselves_up_to_the_limit_unfinished_ones_first() {
     let api = FakeApi::start().await;
     api.answers("done", [operation("completed", &[])]);

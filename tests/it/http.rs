@@ -356,6 +356,22 @@ async fn scrape_anew(exporter: &Exporter) {
     assert!(scrape.text().await.unwrap().contains("dragdropdo_poll_lag_seconds"));
 }
 
+#[tokio::test]
+async fn a_client_that_keeps_coming_keeps_its_connection_while_idle_ones_make_room() {
+    let api = FakeApi::start().await;
+    let exporter = Setup::new(&api, "{}").start().await;
+    let mut scraper = TcpStream::connect(exporter.address()).await.unwrap();
+    let mut idle = Vec::new();
+    for at in 0..1000 {
+        if at % 100 == 0 {
+            scraper.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let answer = answer(&mut scraper).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "after {at} idle connections: {answer:?}");
+        }
+        idle.push(TcpStream::connect(exporter.address()).await.unwrap());
+    }
+}
+
 /// What comes until the connection ends, or an answer is there.
 async fn answer(connection: &mut TcpStream) -> String {
     let mut buffer = vec![0; 4096];

@@ -179,6 +179,21 @@ async fn a_settled_task_of_the_list_is_shown_and_not_polled_again() {
 }
 
 #[tokio::test]
+async fn an_error_code_that_comes_to_be_known_is_at_zero_in_every_group_there_is() {
+    let api = FakeApi::start().await;
+    api.otherwise(operation("queued", &[]));
+    let mut setup = Setup::new(&api, "tasks: [{id: t1, group: old}]");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_tasks{group=old,state=queued}", 1.0)]).await;
+    exporter.terminate().await;
+    setup.configure("{tasks: [{id: t2, group: new}], metrics: {known_error_codes: [late]}}");
+    let exporter = setup.start().await;
+    for group in ["new", "old"] {
+        exporter.shows(&[(&format!("dragdropdo_file_failures_total{{group={group},error_code=late}}"), 0.0)]).await;
+    }
+}
+
+#[tokio::test]
 async fn changed_buckets_start_the_histograms_anew_and_nothing_else() {
     let api = FakeApi::start().await;
     let submitted = Time::from_micros(Clock::system().wall().as_micros() - 1_000_000_000);
