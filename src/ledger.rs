@@ -32,7 +32,7 @@ use batch::{Answer, Batch};
 use codes::ErrorCodes;
 use expiries::Expiries;
 use inbox::Input;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -95,6 +95,8 @@ pub struct Ledger {
     set_aside: HashSet<TaskId>,
     /// Tasks whose latest change the store refused.
     refused: HashSet<TaskId>,
+    /// Listed tasks whose first record the store refused.
+    waiting: HashMap<TaskId, Arc<TaskRecord>>,
     /// Groups of which everything exists.
     open_groups: HashSet<Group>,
     forgotten_at: Time,
@@ -118,6 +120,7 @@ impl Ledger {
             expiries: Expiries::default(),
             set_aside: HashSet::new(),
             refused: HashSet::new(),
+            waiting: HashMap::new(),
             open_groups: HashSet::new(),
             forgotten_at: now,
             store_fails: false,
@@ -300,6 +303,14 @@ impl Ledger {
     fn expire(&mut self, batch: &mut Batch) {
         let (now, policy) = (batch.now, &self.settings.policy);
         for id in self.expiries.due(now) {
+            if let Some(record) = self.waiting.remove(&id)
+                && !batch.holds(&id)
+                && self.rooms.view.task(&id).is_none()
+                && self.lists.name(id.as_str())
+            {
+                batch.add(TaskRecord::clone(&record));
+                continue;
+            }
             let Some(draft) = batch.draft(&id, &self.rooms.view) else { continue };
             let events = transition::expire(&mut draft.record, policy, now);
             draft.events.extend(events);

@@ -8,10 +8,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -114,32 +113,52 @@ async fn connection(stream: TcpStream, router: Router, place: Arc<Place>, stop: 
     }
 }
 
-/// The connections there are, oldest first.
+/// The connections there are.
 #[derive(Debug, Default)]
-struct Places(VecDeque<Arc<Place>>);
+struct Places {
+    all: Vec<Arc<Place>>,
+    /// Counts what happens on the connections: a connection that was used later has the higher number.
+    uses: Arc<AtomicU64>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Place {
     requests: AtomicUsize,
+    last_use: AtomicU64,
+    uses: Arc<AtomicU64>,
     evicted: CancellationToken,
 }
 
 impl Places {
-    /// A place for a new connection; when all are taken, the oldest idle connection makes room.
+    /// A place for a new connection; when all are taken, the connection that has been idle longest makes room.
     fn take(&mut self) -> Arc<Place> {
-        if self.0.len() >= MAX_CONNECTIONS {
+        if self.all.len() >= MAX_CONNECTIONS {
             // Only this list still knows a connection that has ended.
-            self.0.retain(|place| Arc::strong_count(place) > 1);
+            self.all.retain(|place| Arc::strong_count(place) > 1);
         }
-        if self.0.len() >= MAX_CONNECTIONS {
-            let idle = self.0.iter().position(|place| place.requests.load(Ordering::Relaxed) == 0).unwrap_or(0);
-            if let Some(place) = self.0.remove(idle) {
-                place.evicted.cancel();
+        if self.all.len() >= MAX_CONNECTIONS {
+            // One that is being answered goes only when all are.
+            let order =
+                |place: &Place| (place.requests.load(Ordering::Relaxed) > 0, place.last_use.load(Ordering::Relaxed));
+            if let Some((first, _)) = self.all.iter().enumerate().min_by_key(|(_, place)| order(place)) {
+                self.all.swap_remove(first).evicted.cancel();
             }
         }
-        let place = Arc::new(Place::default());
-        self.0.push_back(place.clone());
+        let place = Arc::new(Place {
+            requests: AtomicUsize::new(0),
+            last_use: AtomicU64::new(0),
+            uses: self.uses.clone(),
+            evicted: CancellationToken::new(),
+        });
+        place.touch();
+        self.all.push(place.clone());
         place
+    }
+}
+
+impl Place {
+    fn touch(&self) {
+        self.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -155,6 +174,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.touch();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

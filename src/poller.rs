@@ -238,7 +238,9 @@ impl Shared {
             Some(_) | None => Setback::Other,
         };
         let error = LastError { kind: failure.outcome.as_str(), what: failure.to_string().into() };
-        self.trouble().failed(&job.id, failure, now);
+        // Held over both, or a success in between would end an episode that the schedule does not know of yet.
+        let mut trouble = self.trouble();
+        trouble.failed(&job.id, failure, now);
         self.rooms.schedule.change(|schedule| schedule.failed(job, setback, failure.retry_after, error, now));
     }
 

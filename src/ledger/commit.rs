@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use super::batch::{Batch, Moved};
-use crate::schedule::{Backoff, MAX_BACKOFF};
+use crate::schedule::Backoff;
 use crate::store::{Change, Committed, Fate, StoreError, Work};
 use crate::task::{ErrorCode, Event, TaskId, TaskRecord};
 use crate::time::Time;
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The first wait before a failed commit is tried again, and the longest.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// How long after a refusal a record is tried again without anything new to say.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
 impl Ledger {
     pub(super) async fn commit_and_publish(&mut self, mut batch: Batch, cancel: &CancellationToken) {
@@ -91,11 +94,15 @@ impl Ledger {
     fn set_aside_change(&mut self, change: &Change, reason: &str, now: Time) {
         let id = &change.record.id;
         self.rooms.instruments.store_errors.inc();
-        self.expiries.set(id, Some(now.after(MAX_BACKOFF)));
+        self.expiries.set(id, Some(now.after(REFUSED_AGAIN)));
+        if self.rooms.view.task(id).is_none() && change.record.unlisted_since.is_none() {
+            // Nobody but this list would bring it again; whoever registers a task learns of the refusal.
+            self.waiting.insert(id.clone(), change.record.clone());
+        }
         if self.refused.insert(id.clone()) {
             tracing::error!(
                 task_id = %id, reason,
-                "the store refuses the record of task {id}: it is set aside, shown as it was, and tried again with its next polls"
+                "the store refuses the record of task {id}: it is set aside, shown as it was, and tried again later"
             );
         }
     }

@@ -111,7 +111,8 @@ async fn an_absent_list_keeps_the_files_and_an_empty_one_has_none() {
     let (api, exporter) = follow([
         operation("in_progress", &[("a", "queued"), ("b", "queued")]),
         Answer::body(r#"{"operation_status":"in_progress"}"#),
-        Answer::body(r#"{"operation_status":"in_progress","files_data":null}"#),
+        Answer::body(r#"{"operation_status":"queued","files_data":null}"#),
+        Answer::body(r#"{"operation_status":"in_progress"}"#),
     ])
     .await;
     api.has_told_all("t1").await;
@@ -363,6 +364,16 @@ async fn a_task_unfinished_for_too_long_is_given_up_and_no_longer_polled() {
     let scrape = exporter.shows(&[("dragdropdo_tasks_dropped_total{reason=abandoned}", 1.0)]).await;
     assert_eq!(scrape.sum("dragdropdo_tasks") + scrape.sum("dragdropdo_files"), 0.0);
     assert_eq!(scrape.sum("dragdropdo_tasks_finished_total"), 0.0);
+}
+
+#[tokio::test]
+async fn a_task_submitted_long_ago_is_asked_for_before_it_is_given_up() {
+    let api = FakeApi::start().await;
+    api.answers("t1", [operation("completed", &[("a", "completed")])]);
+    let yaml = format!("{{tasks: [{{id: t1, submitted_at: '{}'}}], poll: {{abandon_after: 1h}}}}", from_now(-7200));
+    let exporter = Setup::new(&api, &yaml).start().await;
+    let scrape = exporter.shows(&[("dragdropdo_tasks_finished_total{outcome=completed}", 1.0)]).await;
+    assert_eq!(scrape.sum("dragdropdo_tasks_dropped_total"), 0.0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 )]
 
 use crate::harness::{Exporter, FakeApi, PATIENCE, Setup, operation};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -330,13 +330,12 @@ async fn clients_that_do_not_behave_hurt_no_scrape() {
         }
         idle.push(connection);
         if at % 100 == 0 {
-            exporter.scrape().await;
+            scrape_anew(&exporter).await;
         }
     }
     for _ in 0..10 {
-        exporter.scrape().await;
+        scrape_anew(&exporter).await;
     }
-    assert_eq!(exporter.get("/-/healthy").send().await.unwrap().status(), StatusCode::OK);
     drop(idle);
 
     let mut huge = connect().await.unwrap();
@@ -352,7 +351,30 @@ async fn clients_that_do_not_behave_hurt_no_scrape() {
     let answer = answer(&mut slow).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("{\"error\":\"the body took longer than 10 s"), "{answer}");
-    exporter.scrape().await;
+    scrape_anew(&exporter).await;
+}
+
+/// A scrape with a connection of its own.
+async fn scrape_anew(exporter: &Exporter) {
+    let scrape = exporter.get("/metrics").header(CONNECTION, "close").send().await.unwrap();
+    assert_eq!(scrape.status(), StatusCode::OK);
+    assert!(scrape.text().await.unwrap().contains("dragdropdo_poll_lag_seconds"));
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_coming_keeps_its_connection_while_idle_ones_make_room() {
+    let api = FakeApi::start().await;
+    let exporter = Setup::new(&api, "{}").start().await;
+    let mut scraper = TcpStream::connect(exporter.address()).await.unwrap();
+    let mut idle = Vec::new();
+    for at in 0..1000 {
+        if at % 100 == 0 {
+            scraper.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let answer = answer(&mut scraper).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "after {at} idle connections: {answer:?}");
+        }
+        idle.push(TcpStream::connect(exporter.address()).await.unwrap());
+    }
 }
 
 /// What comes until the connection ends, or an answer is there.

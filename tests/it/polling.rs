@@ -190,12 +190,11 @@ async fn between_the_intervals_the_wait_grows_with_the_age() {
     api.otherwise(queued());
     let yaml = "{tasks: [t0], poll: {interval: 60s, min_interval: 50ms, precision: 0.5}}";
     let _exporter = Setup::new(&api, yaml).start().await;
-    api.is_asked_again("t0", 8).await;
+    api.is_asked_again("t0", 10).await;
     let times: Vec<Duration> = api.asked().iter().map(|asked| asked.at).collect();
     let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let last = gaps.last().unwrap();
-    assert!(*last > 3 * gaps[0], "{gaps:?}");
-    assert!(*last > Duration::from_millis(300), "{gaps:?}");
+    // The first is the shortest allowed; each of the last is almost half of all the time before it.
+    assert!(gaps[gaps.len() - 1] > 4 * gaps[0], "{gaps:?}");
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn totals_go_on_after_every_kind_of_end_and_never_double() {
 
 #[tokio::test]
 async fn no_total_falls_or_doubles_when_it_is_killed_again_and_again() {
-    const TASKS: usize = 100;
+    const TASKS: usize = 50;
     let api = FakeApi::start().await;
     let tasks: Vec<String> = (0..TASKS).map(|at| format!("t{at}")).collect();
     let running = operation("in_progress", &[("a_out", "completed"), ("b", "in_progress")]);
@@ -114,7 +114,7 @@ async fn no_total_falls_or_doubles_when_it_is_killed_again_and_again() {
     let (mut shown, mut kills) = (BTreeMap::new(), 0);
     for round in 1..=8 {
         let exporter = setup.start().await;
-        let target = api.asked().len() + 30 + round;
+        let target = api.asked().len() + 20 + round;
         while api.asked().len() < target {
             let scrape = exporter.scrape().await;
             shown = never_fell(shown, &scrape);
@@ -176,6 +176,21 @@ async fn a_settled_task_of_the_list_is_shown_and_not_polled_again() {
     let scrape = exporter.scrape().await;
     assert_eq!(scrape.value("dragdropdo_tasks{state=completed}"), 1.0);
     assert_eq!(scrape.value("dragdropdo_task_state{task_id=done,state=completed}"), 1.0);
+}
+
+#[tokio::test]
+async fn an_error_code_that_comes_to_be_known_is_at_zero_in_every_group_there_is() {
+    let api = FakeApi::start().await;
+    api.otherwise(operation("queued", &[]));
+    let mut setup = Setup::new(&api, "tasks: [{id: t1, group: old}]");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_tasks{group=old,state=queued}", 1.0)]).await;
+    exporter.terminate().await;
+    setup.configure("{tasks: [{id: t2, group: new}], metrics: {known_error_codes: [late]}}");
+    let exporter = setup.start().await;
+    for group in ["new", "old"] {
+        exporter.shows(&[(&format!("dragdropdo_file_failures_total{{group={group},error_code=late}}"), 0.0)]).await;
+    }
 }
 
 #[tokio::test]

@@ -72,10 +72,17 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    /// Starts the exporter and waits until it listens.
+    /// Starts the exporter and waits until it is ready.
     pub(crate) async fn start(&self) -> Exporter {
         let mut exporter = self.launch();
         exporter.listens().await;
+        let ready = async {
+            while exporter.get("/-/ready").send().await.unwrap().status() != StatusCode::OK {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, ready).await.is_ok();
+        assert!(in_time, "the exporter never is ready:\n{}", exporter.log().join("\n"));
         exporter
     }
 

@@ -38,6 +38,7 @@ async fn a_database_that_somebody_holds_makes_commits_wait_and_nothing_else() {
     exporter.logs("the store fails").await;
     let scrape = exporter.scrape().await;
     assert_eq!(totals(&scrape), totals(&before), "nothing is shown before it is durable");
+    assert_eq!(scrape.value("dragdropdo_files{state=queued}"), 1.0);
     assert!(scrape.value("dragdropdo_exporter_store_errors_total") >= 1.0);
     assert_eq!(exporter.get("/-/healthy").send().await.unwrap().status().as_u16(), 200);
     drop(statements);
