@@ -43,7 +43,7 @@ async fn a_settled_task_leaves_when_no_list_names_it_and_nothing_makes_it_count_
     for id in ["registered", "in_file", "in_config"] {
         api.answers(id, [operation("in_progress", &[("a", "queued")]), operation("failed", &[("a", "failed/code")])]);
     }
-    let setup = taking_webhooks(&api, "{retention: 1s, tasks: [in_config], discovery: {files: ['*.json']}}");
+    let setup = taking_webhooks(&api, "{retention: 2s, tasks: [in_config], discovery: {files: ['*.json']}}");
     let lists = setup.path("list.json");
     fs::write(&lists, r#"[{"targets": ["in_file"]}]"#).unwrap();
     let exporter = setup.start().await;
@@ -140,7 +140,7 @@ async fn a_record_is_forgotten_when_its_time_is_over_and_the_totals_are_not() {
     let api = FakeApi::start().await;
     api.otherwise(operation("failed", &[("a", "failed/code")]));
     api.answers("open", [operation("in_progress", &[])]);
-    let setup = taking_webhooks(&api, "{retention: 0s, storage: {remember: 2s}, tasks: [listed]}");
+    let setup = taking_webhooks(&api, "{retention: 0s, storage: {remember: 5s}, tasks: [listed]}");
     let database = setup.path("exporter.db");
     let exporter = setup.start().await;
     for id in ["settled", "open"] {
@@ -161,7 +161,7 @@ async fn a_record_is_forgotten_when_its_time_is_over_and_the_totals_are_not() {
 async fn a_task_that_never_ends_is_given_up_once() {
     let api = FakeApi::start().await;
     api.otherwise(operation("in_progress", &[("a", "in_progress")]));
-    let setup = taking_webhooks(&api, "{poll: {abandon_after: 2s}, tasks: [{id: listed, group: lists}]}");
+    let setup = taking_webhooks(&api, "{poll: {abandon_after: 3s}, tasks: [{id: listed, group: lists}]}");
     let exporter = setup.start().await;
     assert_eq!(register(&exporter, &json!({"id": "registered"})).await, 201);
     exporter.shows(&[("dragdropdo_tasks{group=lists,state=in_progress}", 1.0)]).await;

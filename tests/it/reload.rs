@@ -41,7 +41,19 @@ fn hang_up(setup: &Setup) {
     assert!(Command::new("sh").args(["-c", &format!("kill -HUP {process}")]).status().unwrap().success());
 }
 
-/// Waits until the number of tracked tasks that a list names is this.
+/// Waits until exactly these of the tracked tasks are named by a list.
+async fn lists_name(exporter: &Exporter, expected: &[&str]) {
+    let mut found = listed(exporter).await;
+    let same = async {
+        while found != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            found = listed(exporter).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, same).await.is_ok();
+    assert!(in_time, "lists name {found:?} and not {expected:?}\n{}", exporter.log().join("\n"));
+}
+
 async fn listed(exporter: &Exporter) -> Vec<String> {
     let tasks = exporter.tasks().await;
     let listed = tasks.as_array().unwrap().iter().filter(|task| task["listed"].as_bool().unwrap());
@@ -124,7 +136,7 @@ async fn everything_that_may_change_changes_and_every_count_goes_on() {
     assert_eq!(scrape.value("dragdropdo_exporter_hidden_tasks"), scrape.sum("dragdropdo_tasks"));
     assert_eq!(scrape.value("dragdropdo_discovery_tasks{source=static}"), 1.0);
     exporter.shows(&[("dragdropdo_discovery_tasks{source=files/0}", 1.0)]).await;
-    assert_eq!(listed(&exporter).await, ["in_file", "new"]);
+    lists_name(&exporter, &["in_file", "new"]).await;
     exporter
         .shows(&[
             ("dragdropdo_tasks{group=default,state=in_progress}", 1.0),
@@ -175,7 +187,7 @@ async fn everything_that_may_change_changes_and_every_count_goes_on() {
                 && scrape.value("dragdropdo_discovery_tasks{source=static}") == 0.0
         })
         .await;
-    assert!(listed(&exporter).await.is_empty());
+    lists_name(&exporter, &[]).await;
     let before = totals(&exporter.scrape().await);
     // The changed buckets are those of the database too.
     exporter.kill().await;
@@ -233,7 +245,7 @@ async fn a_reload_that_fails_changes_nothing_and_says_why() {
     fs::write(&config, rest).unwrap();
     hang_up(setup);
     exporter.shows(&[(SUCCESSFUL, 1.0)]).await;
-    assert_eq!(listed(&exporter).await, ["other"]);
+    lists_name(&exporter, &["other"]).await;
     let ended = exporter.terminate().await;
     assert!(ended.0.success(), "{ended:?}");
 }
@@ -243,6 +255,7 @@ async fn what_cannot_change_while_it_runs_is_refused_by_name() {
     let api = FakeApi::start().await;
     let setup = &mut reloadable(&api, "tasks: [t]");
     let exporter = setup.start().await;
+    lists_name(&exporter, &["t"]).await;
     let config = setup.path("config.yaml");
     let good = fs::read_to_string(&config).unwrap();
     for (yaml, expected) in [

@@ -328,7 +328,7 @@ async fn an_end_announced_again_and_again_is_the_earliest_that_can_be_right() {
     assert_eq!(register(&exporter, &json!({"id": "t", "submitted_at": submitted.to_string()})).await, 201);
     exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
     // It takes its time, so that all deliveries are in before the answer.
-    api.answers("t", [completed().after(Duration::from_secs(1))]);
+    api.answers("t", [completed().after(Duration::from_secs(2))]);
     let at = now();
     for announced in [before(at, -2), before(at, 90), at, before(at, -1), before(at, 80), at] {
         assert_eq!(deliver(&exporter, &ended("t", announced)).await, 204);
