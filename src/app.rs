@@ -252,7 +252,14 @@ impl Running {
                 _ = &mut self.poller => break Some(Broken("poller")),
                 _ = &mut self.web => break Some(Broken("web server")),
                 Some(request) = self.reload_requests.recv() => {
-                    let result = self.reloading.reload().await;
+                    // A reload may wait for the store; it keeps nothing from ending.
+                    let result = tokio::select! {
+                        result = self.reloading.reload() => result,
+                        () = &mut until => break None,
+                        _ = &mut self.ledger => break Some(Broken("ledger")),
+                        _ = &mut self.poller => break Some(Broken("poller")),
+                        _ = &mut self.web => break Some(Broken("web server")),
+                    };
                     // Whoever asked may have given up waiting.
                     request.send(result).ok();
                 }

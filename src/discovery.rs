@@ -15,7 +15,7 @@ pub use client::ClientError;
 
 use crate::clock::Clock;
 use crate::config::{DiscoveryConfig, HttpSource};
-use crate::ledger::{LedgerHandle, Target};
+use crate::ledger::{LedgerHandle, List, Source};
 use crate::metrics::Instruments;
 use file::RETRY_AFTER;
 use files::{Look, Watcher};
@@ -88,32 +88,34 @@ impl Discovery {
         })
     }
 
-    /// The names of the sources, as in the metrics: `files/0`, `http/1`.
-    pub fn sources(&self) -> Vec<String> {
-        let files = self.files.iter().map(|(name, _)| name);
-        files.chain(self.http.iter().map(|(name, _)| name)).cloned().collect()
+    /// The sources: `files/0`, `http/1`.
+    pub fn sources(&self) -> Vec<Source> {
+        let files = self.files.iter().map(|(name, watcher)| named(name, watcher.pattern()));
+        let urls = self.http.iter().map(|(name, fetcher)| named(name, fetcher.origin()));
+        files.chain(urls).collect()
     }
 
     /// Tells the ledger which tasks the sources name, now and whenever that changes, until `stop`.
     pub async fn run(self, ledger: LedgerHandle, instruments: Arc<Instruments>, clock: Clock, stop: CancellationToken) {
         for source in self.sources() {
-            instruments.source_exists(&source);
+            instruments.source_exists(&source.name);
         }
-        let outlet = |name: String, place: String| Outlet {
-            name,
+        let outlet = |source: Source, place: String| Outlet {
+            name: source.name.clone(),
+            source,
             place,
             ledger: ledger.clone(),
             instruments: instruments.clone(),
-            wanted: Vec::new(),
+            wanted: List { targets: Vec::new(), is_whole: true },
             is_told: false,
             warned: BTreeSet::new(),
         };
         let watched = self.files.into_iter().map(|(name, watcher)| {
-            let outlet = outlet(name, watcher.pattern().to_owned());
+            let outlet = outlet(named(&name, watcher.pattern()), watcher.pattern().to_owned());
             watch(watcher, outlet, &clock)
         });
         let asked = self.http.into_iter().map(|(name, fetcher)| {
-            let outlet = outlet(name, fetcher.source().url.to_string());
+            let outlet = outlet(named(&name, fetcher.origin()), fetcher.source().url.to_string());
             ask(fetcher, outlet)
         });
         // Whatever is under way may be cut anywhere: a list that was not told is told after the restart.
@@ -121,6 +123,10 @@ impl Discovery {
         // Without sources there is nothing to do, and yet this is no part that has ended by itself.
         stop.cancelled().await;
     }
+}
+
+fn named(name: &str, origin: &str) -> Source {
+    Source { name: name.to_owned(), origin: origin.to_owned() }
 }
 
 /// Watches the files of a source for as long as it is polled.
@@ -141,7 +147,7 @@ async fn watch(mut watcher: Watcher, mut outlet: Outlet, clock: &Clock) {
             return;
         };
         watcher = looked_with;
-        let Look { targets, failures, mended, unknown_labels } = look;
+        let Look { targets, is_whole, failures, mended, unknown_labels } = look;
         for failure in failures {
             let file = failure.place.display();
             outlet.failed(failure.is_first, &format!("{file}: {}", failure.reason));
@@ -152,7 +158,7 @@ async fn watch(mut watcher: Watcher, mut outlet: Outlet, clock: &Clock) {
         outlet.warn_of(unknown_labels);
         let is_retry = refused_at.is_some_and(|at| now >= at.saturating_add(RETRY_AFTER));
         let result = match targets {
-            Some(targets) => outlet.tell(targets).await,
+            Some(targets) => outlet.tell(List { targets, is_whole }).await,
             None if is_retry => outlet.tell_again().await,
             None => continue,
         };
@@ -181,7 +187,7 @@ async fn ask(mut fetcher: Fetcher, mut outlet: Outlet) {
         let result = match fetcher.fetch().await {
             Ok(list) => {
                 outlet.warn_of(list.unknown_labels);
-                outlet.tell(list.targets).await
+                outlet.tell(List { targets: list.targets, is_whole: true }).await
             }
             Err(error) => Err(error.to_string()),
         };
@@ -196,6 +202,7 @@ async fn ask(mut fetcher: Fetcher, mut outlet: Outlet) {
 
 /// Where the lists of a source go, and what is said of it.
 struct Outlet {
+    source: Source,
     /// The name of the source.
     name: String,
     /// Its glob or URL, as it may be shown.
@@ -203,7 +210,7 @@ struct Outlet {
     ledger: LedgerHandle,
     instruments: Arc<Instruments>,
     /// What the source named last.
-    wanted: Vec<Target>,
+    wanted: List,
     /// Whether the ledger has been told so.
     is_told: bool,
     /// Labels that were warned of.
@@ -212,9 +219,9 @@ struct Outlet {
 
 impl Outlet {
     /// Tells the ledger what the source names, unless it knows.
-    async fn tell(&mut self, targets: Vec<Target>) -> Result<(), String> {
-        if !self.is_told || self.wanted != targets {
-            self.wanted = targets;
+    async fn tell(&mut self, list: List) -> Result<(), String> {
+        if !self.is_told || self.wanted != list {
+            self.wanted = list;
             self.is_told = false;
         }
         self.tell_again().await
@@ -223,8 +230,8 @@ impl Outlet {
     /// Tells the ledger what the source named last, unless it knows.
     async fn tell_again(&mut self) -> Result<(), String> {
         if !self.is_told {
-            let tasks = self.wanted.len();
-            self.ledger.listed(&self.name, self.wanted.clone()).await.map_err(|error| error.to_string())?;
+            let tasks = self.wanted.targets.len();
+            self.ledger.listed(&self.source, self.wanted.clone()).await.map_err(|error| error.to_string())?;
             tracing::debug!(source = self.name, tasks, "the source {} ({}) names {tasks} tasks", self.name, self.place);
             self.is_told = true;
         }

@@ -15,7 +15,8 @@ mod wanted;
 mod webhooks;
 
 pub use inbox::{
-    DeleteError, Delivered, LedgerHandle, ListError, Reconfiguration, RegisterError, Registered, Target, Unavailable,
+    DeleteError, Delivered, LedgerHandle, List, ListError, Reconfiguration, RegisterError, Registered, Source, Target,
+    Unavailable,
 };
 pub use wanted::STATIC_SOURCE;
 
@@ -62,7 +63,7 @@ pub struct Settings {
     /// `webhook.track_unknown`: whether a task first heard of by webhook is tracked.
     pub track_unknown: bool,
     /// The sources that list tasks. Until each has given a list, a task that was listed stays listed.
-    pub sources: Vec<String>,
+    pub sources: Vec<Source>,
 }
 
 /// What the ledger works with.
@@ -217,12 +218,10 @@ impl Ledger {
             match input {
                 Input::Observed { job, observation } => self.observed(&mut batch, job, &observation),
                 Input::NotFound { job, at } => self.not_found(&mut batch, job, at),
-                Input::Listed { source, targets, reply } => {
-                    match self.listed(&mut batch, &source, targets, cancel).await {
-                        Ok(()) => batch.done.push(reply),
-                        Err(error) => drop(reply.send(Err(error))),
-                    }
-                }
+                Input::Listed { source, list, reply } => match self.listed(&mut batch, &source, list, cancel).await {
+                    Ok(()) => batch.done.push(reply),
+                    Err(error) => drop(reply.send(Err(error))),
+                },
                 Input::Register { targets, at, reply } => self.register(&mut batch, targets, at, reply).await,
                 Input::Delete { id, reply } => self.delete(&mut batch, &id, reply),
                 Input::Delivered { id, announced, reply } => self.delivered(&mut batch, id, announced, reply).await,
@@ -284,10 +283,11 @@ impl Ledger {
             }
         }
         self.codes.limit_to(change.settings.max_error_codes, &change.settings.known_error_codes);
-        self.settings = change.settings;
-        for source in self.lists.keep_only(&self.settings.sources) {
-            self.rooms.instruments.source_is_gone(&source);
+        let before = std::mem::replace(&mut self.settings, change.settings);
+        for gone in before.sources.iter().filter(|old| self.settings.sources.iter().all(|new| new.name != old.name)) {
+            self.rooms.instruments.source_is_gone(&gone.name);
         }
+        self.lists.move_to(&self.settings.sources);
         self.open_groups.clear();
         for group in self.rooms.view.groups() {
             self.open_group(batch, &group);

@@ -94,6 +94,8 @@ struct Slot {
     dispatched: Duration,
     /// When it was last due early.
     early: Option<Duration>,
+    /// Until when a 503 asked to be left alone about it.
+    held_until: Duration,
     /// When it is to be polled once more, at the latest, after the poll that is under way.
     forward: Option<Duration>,
 }
@@ -123,6 +125,7 @@ impl Schedule {
                 last_error: None,
                 dispatched: now,
                 early: None,
+                held_until: Duration::ZERO,
                 forward: None,
             };
             self.waiting.insert((now, id.clone()));
@@ -200,6 +203,7 @@ impl Schedule {
         });
         self.clear_error(&job.id);
         if let Some(slot) = self.slots.get_mut(&job.id) {
+            slot.held_until = now + retry_after.min(MAX_BACKOFF);
             *self.failing.entry(error.kind).or_default() += 1;
             slot.last_error = Some(error);
         }
@@ -217,9 +221,18 @@ impl Schedule {
         self.clear_error(&job.id);
     }
 
-    /// Other numbers of the configuration; they hold from each task's next poll on.
-    pub fn set_poll(&mut self, poll: PollConfig) {
+    /// Other numbers of the configuration. They hold from each task's next poll on, which is no later than a new, shorter
+    /// interval allows.
+    pub fn set_poll(&mut self, poll: PollConfig, now: Duration) {
         self.poll = poll;
+        let latest = now + self.poll.interval;
+        for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| !slot.in_flight && slot.failures == 0) {
+            if slot.due > latest {
+                self.waiting.remove(&(slot.due, id.clone()));
+                slot.due = latest;
+                self.waiting.insert((latest, id.clone()));
+            }
+        }
     }
 
     /// The key has changed: it deserves a try at full speed.
@@ -240,7 +253,7 @@ impl Schedule {
     /// one that comes while the task is being polled makes it polled once more, since that answer may be older.
     pub fn bring_forward(&mut self, id: &TaskId, now: Duration) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let at = slot.early.map_or(now, |early| now.max(early + EARLY_AGAIN));
+        let at = slot.early.map_or(now, |early| now.max(early + EARLY_AGAIN)).max(slot.held_until);
         if slot.in_flight {
             slot.forward = Some(at);
         } else if at < slot.due {

@@ -5,7 +5,7 @@ use crate::api::{Client, Key};
 use crate::clock::Clock;
 use crate::config::{Config, StaticTask};
 use crate::discovery::Discovery;
-use crate::ledger::{STATIC_SOURCE, Settings, Target};
+use crate::ledger::{List, STATIC_SOURCE, Settings, Source, Target};
 use crate::poller::Terms;
 use crate::transition::Policy;
 use crate::web::{self, ApiToken, WebhookSecret};
@@ -32,7 +32,7 @@ impl Prepared {
     }
 
     pub(super) fn ledger_settings(&self, config: &Config) -> Settings {
-        let sources = [STATIC_SOURCE.to_owned()].into_iter().chain(self.discovery.sources());
+        let sources = [static_source()].into_iter().chain(self.discovery.sources());
         Settings {
             policy: Policy {
                 poll_interval: config.poll.interval,
@@ -60,9 +60,14 @@ impl Prepared {
     }
 }
 
-/// The tasks of the configuration, as a source names them.
-pub(super) fn static_targets(config: &Config) -> Vec<Target> {
-    config.tasks.iter().cloned().map(Target::from).collect()
+/// The source that is the configuration's own list.
+pub(super) fn static_source() -> Source {
+    Source { name: STATIC_SOURCE.to_owned(), origin: STATIC_SOURCE.to_owned() }
+}
+
+/// The tasks of the configuration.
+pub(super) fn static_list(config: &Config) -> List {
+    List { targets: config.tasks.iter().cloned().map(Target::from).collect(), is_whole: true }
 }
 
 impl From<StaticTask> for Target {

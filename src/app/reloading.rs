@@ -1,7 +1,7 @@
 //! Reloading the configuration: all of it, or nothing.
 
 use super::ReadAgain;
-use super::prepared::{Prepared, static_targets};
+use super::prepared::{Prepared, static_list, static_source};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::{LedgerHandle, Reconfiguration, STATIC_SOURCE};
@@ -44,10 +44,10 @@ impl Reloading {
         self.workers.spawn(generation.clone().run_until_cancelled_owned(bell));
         self.workers.spawn(prepared.key.watch(generation.clone()));
         let (ledger, instruments) = (self.ledger.clone(), self.instruments.clone());
-        let targets = static_targets(&self.config);
+        let list = static_list(&self.config);
         let (clock, workers, discovery) = (self.clock.clone(), self.workers.clone(), prepared.discovery);
         async move {
-            if let Err(error) = ledger.listed(STATIC_SOURCE, targets).await {
+            if let Err(error) = ledger.listed(&static_source(), list).await {
                 instruments.discovery_failures.with_label_values(&[STATIC_SOURCE]).inc();
                 tracing::error!(%error, "the tasks of the configuration are not followed: {error}");
             }
@@ -89,7 +89,7 @@ impl Reloading {
         self.terms.set(prepared.terms(&config));
         let now = self.clock.elapsed();
         self.schedule.change(|schedule| {
-            schedule.set_poll(config.poll.clone());
+            schedule.set_poll(config.poll.clone(), now);
             // It may be another, and deserves a try at full speed in any case.
             schedule.key_changed(now);
         });

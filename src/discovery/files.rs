@@ -30,6 +30,8 @@ pub(super) struct Watcher {
     /// When the last failed search was counted, while searches fail.
     search_failed_at: Option<Duration>,
     has_told: bool,
+    /// Whether a list has been told with nothing missing.
+    has_told_all: bool,
 }
 
 /// What a look at the files of a source found.
@@ -37,6 +39,8 @@ pub(super) struct Watcher {
 pub(super) struct Look {
     /// The targets of all files by ID, when they are others than at the last look.
     pub(super) targets: Option<Vec<Target>>,
+    /// Whether those are all: not while a file has been broken since the start.
+    pub(super) is_whole: bool,
     /// Refreshes that failed.
     pub(super) failures: Vec<Failure>,
     /// Places that were broken and are good again.
@@ -66,6 +70,7 @@ impl Watcher {
             files: BTreeMap::new(),
             search_failed_at: None,
             has_told: false,
+            has_told_all: false,
         })
     }
 
@@ -115,8 +120,13 @@ impl Watcher {
             true => self.search_failed_at.is_none(),
             false => self.files.values().any(|file| file.list().is_some()),
         };
-        if if self.has_told { changed } else { is_good && !in_doubt } {
+        // Once everything has been told, a file that breaks keeps its list, and a new one that is broken never had any.
+        let is_whole = self.search_failed_at.is_none() && self.files.values().all(|file| file.list().is_some());
+        let becomes_whole = is_whole && !self.has_told_all;
+        look.is_whole = is_whole || self.has_told_all;
+        if if self.has_told { changed || becomes_whole } else { is_good && !in_doubt } {
             self.has_told = true;
+            self.has_told_all = look.is_whole;
             look.targets = Some(self.union());
         }
         look

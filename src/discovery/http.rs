@@ -65,6 +65,11 @@ impl Fetcher {
         &self.source
     }
 
+    /// What tells it from every other: the whole URL, which is not shown.
+    pub(super) fn origin(&self) -> &str {
+        self.source.url.whole().as_str()
+    }
+
     /// Asks for the list.
     pub(super) async fn fetch(&mut self) -> Result<List, FetchError> {
         let most = self.source.timeout;

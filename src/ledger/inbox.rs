@@ -10,6 +10,24 @@ use tokio::sync::{mpsc, oneshot};
 /// may be as long as an answer of the API, so there are not many.
 const INBOX: usize = 256;
 
+/// A source of tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name in the metrics: `static`, `files/0`, `http/1`. It is the place in the configuration, which may change.
+    pub name: String,
+    /// What it is: its glob or URL.
+    pub origin: String,
+}
+
+/// What a source names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// The tasks.
+    pub targets: Vec<Target>,
+    /// Whether these are all: not while a part of the source has been broken since the start.
+    pub is_whole: bool,
+}
+
 /// A task that somebody wants followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -118,8 +136,8 @@ pub(super) enum Input {
     Observed { job: Job, observation: Observation },
     /// A poll was answered with 404.
     NotFound { job: Job, at: Time },
-    /// A source of tasks names these and no others.
-    Listed { source: String, targets: Vec<Target>, reply: oneshot::Sender<Result<(), ListError>> },
+    /// A source of tasks names these, and no others when the list is whole.
+    Listed { source: Source, list: List, reply: oneshot::Sender<Result<(), ListError>> },
     /// Somebody registers tasks over HTTP.
     Register { targets: Vec<Target>, at: Time, reply: Reply },
     /// Somebody wants a registered task forgotten.
@@ -166,8 +184,8 @@ impl LedgerHandle {
     /// # Errors
     ///
     /// A group too many; the source's last list stays in force then.
-    pub async fn listed(&self, source: &str, targets: Vec<Target>) -> Result<(), ListError> {
-        let ask = |reply| Input::Listed { source: source.to_owned(), targets, reply };
+    pub async fn listed(&self, source: &Source, list: List) -> Result<(), ListError> {
+        let ask = |reply| Input::Listed { source: source.clone(), list, reply };
         self.ask(ask).await.unwrap_or(Err(ListError::ShuttingDown))
     }
 

@@ -1,6 +1,6 @@
 //! Tasks come and go: lists that name them, registrations, and tasks that are to be forgotten.
 
-use super::inbox::{DeleteError, ListError, RegisterError, Registered, Reply, Target};
+use super::inbox::{DeleteError, List, ListError, RegisterError, Registered, Reply, Source, Target};
 use super::{Batch, Ledger};
 use crate::schedule::Backoff;
 use crate::store::{Fate, Recalled, StoreError};
@@ -20,8 +20,15 @@ pub const STATIC_SOURCE: &str = "static";
 
 /// Which lists name which tasks.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    sources: HashMap<String, HashSet<TaskId>>,
+pub(super) struct Lists(Vec<Named>);
+
+/// What a source names.
+#[derive(Debug)]
+struct Named {
+    source: Source,
+    ids: HashSet<TaskId>,
+    /// Whether it has given a whole list since the start.
+    is_whole: bool,
 }
 
 impl Lists {
@@ -31,27 +38,45 @@ impl Lists {
     }
 
     fn contain(&self, id: &TaskId) -> bool {
-        self.sources.values().any(|ids| ids.contains(id))
+        self.0.iter().any(|named| named.ids.contains(id))
     }
 
     /// The sources whose lists name the task.
     fn naming(&self, id: &TaskId) -> Vec<String> {
-        let mut sources: Vec<String> =
-            self.sources.iter().filter(|(_, ids)| ids.contains(id)).map(|(source, _)| source.clone()).collect();
-        sources.sort_unstable();
-        sources
+        let naming = self.0.iter().filter(|named| named.ids.contains(id));
+        let mut names: Vec<String> = naming.map(|named| named.source.name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
-    /// Whether each of these sources has given a list.
-    fn are_complete(&self, sources: &[String]) -> bool {
-        sources.iter().all(|source| self.sources.contains_key(source))
+    /// Takes a list in; answers how many tasks its source names now.
+    fn put(&mut self, source: &Source, list: &List) -> usize {
+        let place = self.0.iter().position(|named| named.source == *source).unwrap_or_else(|| {
+            self.0.push(Named { source: source.clone(), ids: HashSet::new(), is_whole: false });
+            self.0.len() - 1
+        });
+        let named = &mut self.0[place];
+        if list.is_whole {
+            named.ids.clear();
+            named.is_whole = true;
+        }
+        named.ids.extend(list.targets.iter().map(|target| target.id.clone()));
+        named.ids.len()
     }
 
-    /// Forgets the lists of all other sources, and names those.
-    pub(super) fn keep_only(&mut self, sources: &[String]) -> Vec<String> {
-        let gone: Vec<String> = self.sources.keys().filter(|source| !sources.contains(source)).cloned().collect();
-        self.sources.retain(|source, _| sources.contains(source));
-        gone
+    /// Whether each of these sources has given a whole list.
+    fn are_complete(&self, sources: &[Source]) -> bool {
+        sources.iter().all(|source| self.0.iter().any(|named| named.is_whole && named.source == *source))
+    }
+
+    /// Keeps the lists of these sources, whatever their places were before, and forgets the others.
+    pub(super) fn move_to(&mut self, sources: &[Source]) {
+        let mut old = std::mem::take(&mut self.0);
+        for source in sources {
+            if let Some(place) = old.iter().position(|named| named.source.origin == source.origin) {
+                self.0.push(Named { source: source.clone(), ..old.swap_remove(place) });
+            }
+        }
     }
 }
 
@@ -63,25 +88,27 @@ impl Ledger {
     pub(super) async fn listed(
         &mut self,
         batch: &mut Batch,
-        source: &str,
-        targets: Vec<Target>,
+        source: &Source,
+        list: List,
         cancel: &CancellationToken,
     ) -> Result<(), ListError> {
+        if !self.settings.sources.contains(source) {
+            // It came before a reload that removed its source.
+            return Ok(());
+        }
         // The configuration's own list is held to the limit where it is read.
-        let checked = if source == STATIC_SOURCE { &[] } else { &targets[..] };
+        let checked = if source.name == STATIC_SOURCE { &[] } else { &list.targets[..] };
         self.has_room_for(batch, checked.iter().map(|target| &target.group))
             .map_err(|NoRoom(group)| ListError::TooManyGroups { group, limit: MAX_GROUPS })?;
-        let ids: HashSet<TaskId> = targets.iter().map(|target| target.id.clone()).collect();
-        self.rooms.instruments.source_names(source, ids.len());
-        self.lists.sources.insert(source.to_owned(), ids);
-        for target in targets {
+        self.rooms.instruments.source_names(&source.name, self.lists.put(source, &list));
+        for target in list.targets {
             if self.set_aside.contains(&target.id) {
                 continue;
             }
             let names_alone = self.lists.naming(&target.id).len() == 1;
             if let Some(draft) = batch.draft(&target.id, &self.rooms.view) {
-                // The first to name a task says what its group is.
-                let takes_group = names_alone && !draft.record.registered;
+                // The first to name a task says what its group is, as long as nothing has been counted there.
+                let takes_group = names_alone && !draft.record.registered && draft.record.first_seen.is_none();
                 draft.fate = Fate::Tracked;
                 name_in_list(&mut draft.record, &target, takes_group);
                 if takes_group {
@@ -90,7 +117,7 @@ impl Ledger {
                 continue;
             }
             let Some(recalled) = self.recall_until_answered(&target.id, cancel).await else { continue };
-            let record = match recalled.record {
+            let mut record = match recalled.record {
                 Some(record) if is_abandoned(&record) => continue,
                 Some(mut record) => {
                     take_up_again(&mut record, batch.now);
@@ -99,8 +126,7 @@ impl Ledger {
                 None => TaskRecord::new(target.id.clone(), target.group.clone(), &target.file_keys),
             };
             self.open_group(batch, &target.group);
-            let mut record = record;
-            let takes_group = !record.registered;
+            let takes_group = !record.registered && record.first_seen.is_none();
             name_in_list(&mut record, &target, takes_group);
             self.apply_early(batch, &mut record, recalled.early_webhook);
             batch.add(record);
@@ -127,7 +153,8 @@ impl Ledger {
                 && draft.record.unlisted_since.is_none()
             {
                 draft.record.unlisted_since = Some(now);
-                if !draft.record.registered && draft.record.first_seen.is_none() {
+                let has_been_heard_of = draft.record.first_seen.is_some() || draft.record.announced.is_some();
+                if !draft.record.registered && !has_been_heard_of {
                     draft.fate = Fate::Forgotten;
                 }
             }
@@ -212,8 +239,8 @@ impl Ledger {
             }
         };
         take_up_again(&mut record, batch.now);
-        register_in(&mut record, &target, at);
         self.apply_early(batch, &mut record, recalled.early_webhook);
+        register_in(&mut record, &target, at);
         let group = record.group.clone();
         batch.add(record);
         Registered { id: target.id, group, is_new }
@@ -318,7 +345,11 @@ fn name_in_list(record: &mut TaskRecord, target: &Target, takes_group: bool) {
 
 fn register_in(record: &mut TaskRecord, target: &Target, at: Time) {
     record.registered = true;
-    transition::fix_start(record, target.submitted_at.unwrap_or(at));
+    // A task that is known to have ended before has not started when it was registered.
+    let registered = Some(at).filter(|at| record.announced.is_none_or(|end| end > *at));
+    if let Some(start) = target.submitted_at.or(registered) {
+        transition::fix_start(record, start);
+    }
 }
 
 /// Whether a registration says what the group of a task is that was known before: of one that only a webhook has spoken

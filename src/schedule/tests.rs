@@ -307,6 +307,24 @@ fn a_webhook_during_a_poll_makes_one_more_poll_follow() {
 }
 
 #[test]
+fn a_webhook_leaves_a_task_alone_for_as_long_as_its_503_asks() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    fail(&mut schedule, &job, Setback::Unavailable, Some(60), secs(1));
+    schedule.bring_forward(&job.id, secs(3));
+    assert_eq!(schedule.next_at(), Some(secs(61)));
+}
+
+#[test]
+fn a_shorter_interval_holds_for_tasks_that_wait_too() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    schedule.answered(&job, later(), secs(1000));
+    schedule.set_poll(PollConfig { interval: secs(3), ..poll() }, secs(1));
+    assert_eq!(schedule.next_at(), Some(secs(4)));
+}
+
+#[test]
 fn a_webhook_ends_a_backoff_but_no_hold() {
     let mut schedule = schedule(&["a"]);
     let job = take_next(&mut schedule);

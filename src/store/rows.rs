@@ -73,7 +73,12 @@ pub(super) fn read(row: &SqliteRow) -> Result<TaskRecord, sqlx::Error> {
         (Some(at), Some(reason)) => Some(Dropped { at, reason: known(reason, &DropReason::ALL, DropReason::as_str)? }),
         _ => None,
     };
-    let files: Vec<FileRow<'_>> = serde_json::from_str(row.try_get(16)?).map_err(unreadable)?;
+    let rows: Vec<FileRow<'_>> = serde_json::from_str(row.try_get(16)?).map_err(unreadable)?;
+    // Not collected: that would keep the larger rows' allocation for as long as the task is tracked.
+    let mut files = Vec::with_capacity(rows.len());
+    for row in rows {
+        files.push(row.into_record()?);
+    }
     Ok(TaskRecord {
         id: TaskId::new(row.try_get(0)?).map_err(unreadable)?,
         group: Group::new(row.try_get(1)?).map_err(unreadable)?,
@@ -90,7 +95,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<TaskRecord, sqlx::Error> {
         not_found_since: time(12)?,
         unlisted_since: time(13)?,
         dropped,
-        files: files.into_iter().map(FileRow::into_record).collect::<Result<_, _>>()?,
+        files,
     })
 }
 

@@ -8,7 +8,7 @@ use dragdropdo_exporter::clock::Clock;
 use dragdropdo_exporter::config::{Config, DiscoveryConfig, StorageUrl, parse};
 use dragdropdo_exporter::discovery::Discovery;
 use dragdropdo_exporter::health::Health;
-use dragdropdo_exporter::ledger::{self, Ledger, LedgerHandle};
+use dragdropdo_exporter::ledger::{self, Ledger, LedgerHandle, Source};
 use dragdropdo_exporter::metrics::{BuildInfo, Instruments};
 use dragdropdo_exporter::schedule::{Schedule, SharedSchedule};
 use dragdropdo_exporter::store::Store;
@@ -42,9 +42,9 @@ impl Bench {
     async fn start(config: &DiscoveryConfig) -> Self {
         let clock = Clock::system();
         let instruments = Arc::new(Instruments::new(&[], BuildInfo::of_this_binary(), &clock).unwrap());
-        let (view, ledger) = ledger(&clock, &instruments).await;
-        let stop = CancellationToken::new();
         let discovery = Discovery::new(config).unwrap();
+        let (view, ledger) = ledger(&clock, &instruments, discovery.sources()).await;
+        let stop = CancellationToken::new();
         let discovery = tokio::spawn(discovery.run(ledger, instruments.clone(), clock, stop.clone()));
         Self { view, instruments, stop, discovery }
     }
@@ -83,7 +83,7 @@ impl Bench {
     }
 }
 
-async fn ledger(clock: &Clock, instruments: &Arc<Instruments>) -> (Arc<View>, LedgerHandle) {
+async fn ledger(clock: &Clock, instruments: &Arc<Instruments>, sources: Vec<Source>) -> (Arc<View>, LedgerHandle) {
     let config = Config::default();
     let mut store = Store::open(&StorageUrl::Memory, &config.metrics.latency_buckets).await.unwrap();
     let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await.unwrap(), &config.metrics.latency_buckets);
@@ -107,7 +107,7 @@ async fn ledger(clock: &Clock, instruments: &Arc<Instruments>) -> (Arc<View>, Le
         known_error_codes: config.metrics.known_error_codes,
         max_error_codes: config.metrics.max_error_codes,
         track_unknown: false,
-        sources: Vec::new(),
+        sources,
     };
     let (ledger, handle) = Ledger::new(rooms, settings, unreadable);
     // It ends with the test's runtime.
