@@ -283,7 +283,7 @@ async fn a_source_that_breaks_keeps_its_last_good_list_also_over_a_crash() {
     let failures = |source: &str| format!("dragdropdo_discovery_failures_total{{source={source}}}");
     exporter
         .until("both are broken", |scrape| {
-            scrape.value(&failures("files/0")) == 1.0 && scrape.value(&failures("http/0")) >= 2.0
+            scrape.get(&failures("files/0")) == Some(1.0) && scrape.get(&failures("http/0")) >= Some(2.0)
         })
         .await;
     for source in ["files/0", "http/0"] {
@@ -299,7 +299,7 @@ async fn a_source_that_breaks_keeps_its_last_good_list_also_over_a_crash() {
     let exporter = setup.start().await;
     exporter
         .until("both are broken", |scrape| {
-            scrape.value(&failures("files/0")) == 1.0 && scrape.value(&failures("http/0")) >= 2.0
+            scrape.get(&failures("files/0")) == Some(1.0) && scrape.get(&failures("http/0")) >= Some(2.0)
         })
         .await;
     tracks(&exporter, &whole).await;
