@@ -6,8 +6,11 @@
 
 use crate::harness::{Exporter, FakeApi, PATIENCE, Scrape, Setup, operation};
 use crate::webhooks::{ROUTE, before, deliver, ended, now, register, signature, taking_webhooks};
+use dragdropdo_exporter::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -349,4 +352,68 @@ async fn a_poll_under_way_is_counted_and_a_new_budget_holds_at_once() {
         (key("slow"), key("a")),
         ("Bearer d3_live_the-key-of-the-api".parse().unwrap(), "Bearer d3_live_another-key".parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_source_that_was_never_good_leaves_no_series_behind() {
+    let api = FakeApi::start().await;
+    let setup = &mut reloadable(&api, "discovery: {files: [list.json]}");
+    fs::write(setup.path("list.json"), "nonsense").unwrap();
+    let exporter = setup.start().await;
+    let failures = "dragdropdo_discovery_failures_total{source=files/0}";
+    exporter.shows(&[(failures, 1.0)]).await;
+    setup.configure("discovery: {files: []}");
+    assert_eq!(reload(&exporter).await.0, 200);
+    exporter.until("its series are gone", |scrape| scrape.all(failures).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_source_whose_place_changes_keeps_its_last_good_list() {
+    let api = FakeApi::start().await;
+    let setup = &mut reloadable(&api, "discovery: {files: [a.json, b.json]}");
+    for name in ["a", "b"] {
+        let list = json!([{"targets": [format!("of_{name}")]}]);
+        fs::write(setup.path(&format!("{name}.json")), list.to_string()).unwrap();
+    }
+    let exporter = setup.start().await;
+    let of = |source: &str| format!("dragdropdo_discovery_tasks{{source=files/{source}}}");
+    exporter.shows(&[(&of("0"), 1.0), (&of("1"), 1.0)]).await;
+    fs::write(setup.path("b.json"), "nonsense").unwrap();
+    exporter.shows(&[("dragdropdo_discovery_failures_total{source=files/1}", 1.0)]).await;
+    lists_name(&exporter, &["of_a", "of_b"]).await;
+    // The first one goes, and the broken one takes its place.
+    setup.configure("discovery: {files: [b.json]}");
+    assert_eq!(reload(&exporter).await.0, 200);
+    lists_name(&exporter, &["of_b"]).await;
+}
+
+#[tokio::test]
+async fn a_shorter_interval_holds_for_tasks_that_wait_too() {
+    let api = FakeApi::start().await;
+    api.otherwise(operation("in_progress", &[]));
+    let setup = &mut reloadable(&api, "{tasks: [t], poll: {interval: 1h, min_interval: 1h}}");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
+    setup.configure("poll: {interval: 100ms, min_interval: 50ms}");
+    assert_eq!(reload(&exporter).await.0, 200);
+    api.is_asked_again("t", 2).await;
+}
+
+#[tokio::test]
+async fn it_ends_in_time_although_a_reload_waits_for_the_store() {
+    let api = FakeApi::start().await;
+    api.otherwise(operation("in_progress", &[]));
+    let setup = &mut reloadable(&api, "{}");
+    let exporter = setup.start().await;
+    let mut other = SqliteConnectOptions::new().filename(setup.path("exporter.db")).connect().await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    setup.configure("tasks: [t]");
+    let request = exporter.request(Method::POST, "/-/reload");
+    let waiting = tokio::spawn(request.send());
+    exporter.logs("the store fails").await;
+    assert!(!waiting.is_finished(), "the list can't be tracked yet");
+    let clock = Clock::system();
+    exporter.terminate().await;
+    let took = clock.elapsed();
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
 }

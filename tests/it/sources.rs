@@ -283,7 +283,7 @@ async fn a_source_that_breaks_keeps_its_last_good_list_also_over_a_crash() {
     let failures = |source: &str| format!("dragdropdo_discovery_failures_total{{source={source}}}");
     exporter
         .until("both are broken", |scrape| {
-            scrape.value(&failures("files/0")) == 1.0 && scrape.value(&failures("http/0")) >= 2.0
+            scrape.get(&failures("files/0")) == Some(1.0) && scrape.get(&failures("http/0")) >= Some(2.0)
         })
         .await;
     for source in ["files/0", "http/0"] {
@@ -299,7 +299,7 @@ async fn a_source_that_breaks_keeps_its_last_good_list_also_over_a_crash() {
     let exporter = setup.start().await;
     exporter
         .until("both are broken", |scrape| {
-            scrape.value(&failures("files/0")) == 1.0 && scrape.value(&failures("http/0")) >= 2.0
+            scrape.get(&failures("files/0")) == Some(1.0) && scrape.get(&failures("http/0")) >= Some(2.0)
         })
         .await;
     tracks(&exporter, &whole).await;
@@ -424,4 +424,51 @@ async fn one_task_that_several_sources_name_is_one_task_of_the_first_ones_group(
     assert_eq!(forget().await.0, 404);
     tracks(&exporter, &[]).await;
     assert_eq!(exporter.scrape().await.sum("dragdropdo_tasks_finished_total"), 1.0);
+}
+#[tokio::test]
+async fn the_group_of_a_task_is_the_same_after_a_restart_whichever_source_comes_first() {
+    let api = FakeApi::start().await;
+    api.answers("t", [operation("in_progress", &[("a", "failed/code"), ("b", "in_progress")])]);
+    let producer = Producer::start().await;
+    let setup = Setup::new(
+        &api,
+        &format!("discovery: {{files: [list.json], http: [{{url: '{}', refresh_interval: 1s}}]}}", producer.url),
+    );
+    replace(&setup.path("list.json"), &list("first", &["t"]));
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_file_failures_total{group=first,error_code=code}", 1.0)]).await;
+    producer.says(&list("second", &["t"]));
+    exporter.shows(&[("dragdropdo_discovery_tasks{source=http/0}", 1.0)]).await;
+    tracks(&exporter, &[("t", "first*")]).await;
+    exporter.kill().await;
+
+    // The one that named it first is broken now, so that the other comes first.
+    replace(&setup.path("list.json"), "nonsense");
+    let exporter = setup.start().await;
+    exporter.shows(&[("dragdropdo_discovery_tasks{source=http/0}", 1.0)]).await;
+    tracks(&exporter, &[("t", "first*")]).await;
+    api.answers("t", [operation("failed", &[("a", "failed/code"), ("b", "failed/code")])]);
+    exporter.shows(&[("dragdropdo_file_failures_total{group=first,error_code=code}", 2.0)]).await;
+}
+
+#[tokio::test]
+async fn a_broken_file_among_good_ones_keeps_its_tasks_over_a_restart() {
+    let api = FakeApi::start().await;
+    let setup = Setup::new(&api, "discovery: {files: ['*.json']}");
+    // Neither has ever been observed: the first to go, should its list be lost.
+    replace(&setup.path("a.json"), &list("g", &["of_a"]));
+    replace(&setup.path("b.json"), &list("g", &["of_b"]));
+    let exporter = setup.start().await;
+    let both = [("of_a", "g*"), ("of_b", "g*")];
+    tracks(&exporter, &both).await;
+    replace(&setup.path("b.json"), "nonsense");
+    let failures = "dragdropdo_discovery_failures_total{source=files/0}";
+    exporter.shows(&[(failures, 1.0)]).await;
+    tracks(&exporter, &both).await;
+    exporter.terminate().await;
+    let exporter = setup.start().await;
+    exporter.shows(&[(failures, 1.0)]).await;
+    // What the good one names has been told by then.
+    replace(&setup.path("a.json"), &list("g", &["of_a", "new"]));
+    tracks(&exporter, &[both[0], both[1], ("new", "g*")]).await;
 }

@@ -509,3 +509,12 @@ async fn a_delivery_is_durable_before_it_is_acknowledged() {
     );
     assert!((sum - exact).abs() < 1e-6, "{sum} and {exact}");
 }
+
+#[tokio::test]
+async fn a_web_listener_without_webhooks_does_not_offer_them() {
+    let api = FakeApi::start().await;
+    let exporter = taking_webhooks(&api, "webhook: {listen_address: '127.0.0.1:0'}").start().await;
+    let (status, reason) = send(&exporter, "X-Webhook-Signature", SECRET, "{}").await;
+    assert_eq!(status, 404);
+    assert!(!reason.contains("/webhooks/dragdropdo,"), "{reason}");
+}
