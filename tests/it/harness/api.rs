@@ -87,10 +87,16 @@ pub(crate) struct FakeApi {
 
 struct State {
     clock: Clock,
-    scripts: Mutex<HashMap<String, VecDeque<Answer>>>,
+    scripts: Mutex<HashMap<String, Script>>,
     otherwise: Mutex<Answer>,
     asked: Mutex<Vec<Asked>>,
     in_flight: Mutex<InFlight>,
+}
+
+struct Script {
+    answers: VecDeque<Answer>,
+    /// How often the last answer has been given.
+    repeats: usize,
 }
 
 #[derive(Default)]
@@ -125,7 +131,7 @@ impl FakeApi {
     pub(crate) fn answers(&self, what: &str, answers: impl IntoIterator<Item = Answer>) {
         let answers: VecDeque<Answer> = answers.into_iter().collect();
         assert!(!answers.is_empty(), "{what} needs an answer");
-        self.state.scripts.lock().unwrap().insert(what.to_owned(), answers);
+        self.state.scripts.lock().unwrap().insert(what.to_owned(), Script { answers, repeats: 0 });
     }
 
     /// What it answers from now on to everything that [`answers`](Self::answers) was not called for.
@@ -151,6 +157,18 @@ impl FakeApi {
     /// Now, as [`Asked::at`] tells it.
     pub(crate) fn now(&self) -> Duration {
         self.state.clock.elapsed()
+    }
+
+    /// Waits until the exporter has taken in every answer about `what`, the last one too: it has asked once more.
+    pub(crate) async fn has_told_all(&self, what: &str) {
+        let told = || self.state.scripts.lock().unwrap().get(what).is_some_and(|script| script.repeats > 1);
+        let all = async {
+            while !told() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, all).await.is_ok();
+        assert!(in_time, "not all answers about {what} were asked for");
     }
 
     /// Waits until `what` has been asked for `times` more often than now: two times are a poll that began after this.
@@ -192,11 +210,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let what = path.split_once("/status/").map_or("", |(_, what)| what).to_owned();
-    let answer = match state.scripts.lock().unwrap().get_mut(&what) {
-        Some(answers) if answers.len() > 1 => answers.pop_front(),
-        Some(answers) => answers.front().cloned(),
-        None => None,
-    };
+    let answer = state.scripts.lock().unwrap().get_mut(&what).and_then(Script::next);
     let answer = answer.unwrap_or_else(|| state.otherwise.lock().unwrap().clone());
     let asked = Asked { at: state.clock.elapsed(), path, headers: request.headers().clone(), what };
     state.asked.lock().unwrap().push(asked);
@@ -208,6 +222,16 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         response = response.header(name, value);
     }
     Ok(response.body(Full::new(answer.body)).unwrap())
+}
+
+impl Script {
+    fn next(&mut self) -> Option<Answer> {
+        if self.answers.len() > 1 {
+            return self.answers.pop_front();
+        }
+        self.repeats += 1;
+        self.answers.front().cloned()
+    }
 }
 
 /// A request that is being answered, or that the client gives up.

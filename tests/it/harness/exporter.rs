@@ -1,14 +1,13 @@
 //! The real binary, with a folder of its own.
 
 use super::{FakeApi, LOOK, PATIENCE, Scrape};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_yaml::{Mapping, Value};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -24,7 +23,7 @@ storage: {url: 'sqlite://exporter.db'}
 
 /// A configuration in a temporary folder, and all that an exporter leaves there from one start to the next.
 pub(crate) struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: Value,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -33,18 +32,13 @@ pub(crate) struct Setup {
 impl Setup {
     /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
     pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
-        Self::at(&api.url(), yaml)
-    }
-
-    /// The same for an API at this address.
-    pub(crate) fn at(url: &str, yaml: &str) -> Self {
         let mut setup = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
         };
-        setup.configure(&format!("api: {{base_url: '{url}'}}"));
+        setup.configure(&format!("api: {{base_url: '{}'}}", api.url()));
         setup.configure(yaml);
         setup
     }
@@ -72,15 +66,8 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    /// Starts the exporter and waits until it listens.
+    /// Starts the exporter and waits until it is ready.
     pub(crate) async fn start(&self) -> Exporter {
-        let mut exporter = self.launch();
-        exporter.listens().await;
-        exporter
-    }
-
-    /// Starts the exporter. Its address is not known before it [listens](Exporter::listens).
-    pub(crate) fn launch(&self) -> Exporter {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -95,7 +82,19 @@ impl Setup {
         });
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
-        Exporter { child, log, reading, client, address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut exporter = Exporter { child, log, reading, client, address, _folder: self.folder.clone() };
+        let line = exporter.logs("listening on http://").await;
+        let address = line.split("listening on http://").nth(1).unwrap();
+        exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+        let ready = async {
+            while exporter.get("/-/ready").send().await.unwrap().status() != StatusCode::OK {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, ready).await.is_ok();
+        assert!(in_time, "the exporter never is ready:\n{}", exporter.log().join("\n"));
+        exporter
     }
 
     /// Starts an exporter that is to end by itself.
@@ -105,17 +104,16 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = binary();
-        command.arg(format!("--config.file={}", self.path("config.yaml").display()));
+        // The configuration is where it is by default, config.yaml in the current folder.
+        command.current_dir(self.folder.path());
         command.args(&self.arguments).envs(self.environment.iter().cloned());
         command
     }
 }
 
 /// The binary without an environment: proxies and keys of whoever runs the tests are no part of them.
-/// `DRAGDROPDO_TEST_EXPORTER` names another than the one that was built with the tests, like that of a release.
-pub(crate) fn binary() -> Command {
-    let built = env!("CARGO_BIN_EXE_dragdropdo-exporter");
-    let mut command = Command::new(std::env::var_os("DRAGDROPDO_TEST_EXPORTER").unwrap_or(built.into()));
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dragdropdo-exporter"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -166,39 +164,23 @@ pub(crate) struct Exporter {
     log: Arc<Mutex<Vec<String>>>,
     reading: JoinHandle<()>,
     client: Client,
+    _folder: Arc<TempDir>,
 }
 
 impl Exporter {
-    /// Waits until it listens.
-    pub(crate) async fn listens(&mut self) {
-        let line = self.logs("listening on http://").await;
-        let address = line.split("listening on http://").nth(1).unwrap();
-        self.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
-    }
-
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The CPU time that it has used, as the system tells it.
-    pub(crate) fn cpu(&self) -> Duration {
-        /// How the kernel counts, on every Linux.
-        const TICK: Duration = Duration::from_millis(10);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap())).unwrap();
-        // Behind the name, which may hold anything, the user's and the system's share are the 12th and the 13th.
-        let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
-        TICK * ticks.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+    /// A request to a route.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
     }
 
     /// A GET of a route.
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("http://{}{path}", self.address))
-    }
-
-    /// A POST to a route.
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(format!("http://{}{path}", self.address))
+        self.request(Method::GET, path)
     }
 
     /// `/api/v1/tasks`, read.
