@@ -22,7 +22,7 @@ mod exporter;
 mod scrape;
 
 pub(crate) use api::{Answer, Asked, FakeApi, operation};
-pub(crate) use exporter::{Ended, Exporter, Setup, run};
+pub(crate) use exporter::{Ended, Exporter, Setup, binary, run};
 pub(crate) use scrape::Scrape;
 
 use std::time::Duration;
@@ -32,3 +32,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The time between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// A number that whoever runs the tests may set.
+pub(crate) fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -32,13 +33,18 @@ pub(crate) struct Setup {
 impl Setup {
     /// A configuration for this API: `yaml` over one that polls fast and keeps its database in the folder.
     pub(crate) fn new(api: &FakeApi, yaml: &str) -> Self {
+        Self::at(&api.url(), yaml)
+    }
+
+    /// The same for an API at this address.
+    pub(crate) fn at(url: &str, yaml: &str) -> Self {
         let mut setup = Self {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
         };
-        setup.configure(&format!("api: {{base_url: '{}'}}", api.url()));
+        setup.configure(&format!("api: {{base_url: '{url}'}}"));
         setup.configure(yaml);
         setup
     }
@@ -68,6 +74,20 @@ impl Setup {
 
     /// Starts the exporter and waits until it is ready.
     pub(crate) async fn start(&self) -> Exporter {
+        let mut exporter = self.launch();
+        exporter.listens().await;
+        let ready = async {
+            while exporter.get("/-/ready").send().await.unwrap().status() != StatusCode::OK {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, ready).await.is_ok();
+        assert!(in_time, "the exporter never is ready:\n{}", exporter.log().join("\n"));
+        exporter
+    }
+
+    /// Starts the exporter. Its address is not known before it [listens](Exporter::listens).
+    pub(crate) fn launch(&self) -> Exporter {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -83,18 +103,7 @@ impl Setup {
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut exporter = Exporter { child, log, reading, client, address, _folder: self.folder.clone() };
-        let line = exporter.logs("listening on http://").await;
-        let address = line.split("listening on http://").nth(1).unwrap();
-        exporter.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
-        let ready = async {
-            while exporter.get("/-/ready").send().await.unwrap().status() != StatusCode::OK {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let in_time = tokio::time::timeout(PATIENCE, ready).await.is_ok();
-        assert!(in_time, "the exporter never is ready:\n{}", exporter.log().join("\n"));
-        exporter
+        Exporter { child, log, reading, client, address, _folder: self.folder.clone() }
     }
 
     /// Starts an exporter that is to end by itself.
@@ -112,8 +121,10 @@ impl Setup {
 }
 
 /// The binary without an environment: proxies and keys of whoever runs the tests are no part of them.
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dragdropdo-exporter"));
+/// `DRAGDROPDO_TEST_EXPORTER` names another than the one that was built with the tests, like that of a release.
+pub(crate) fn binary() -> Command {
+    let built = env!("CARGO_BIN_EXE_dragdropdo-exporter");
+    let mut command = Command::new(std::env::var_os("DRAGDROPDO_TEST_EXPORTER").unwrap_or(built.into()));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -168,9 +179,26 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
+    /// Waits until it listens.
+    pub(crate) async fn listens(&mut self) {
+        let line = self.logs("listening on http://").await;
+        let address = line.split("listening on http://").nth(1).unwrap();
+        self.address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The CPU time that it has used, as the system tells it.
+    pub(crate) fn cpu(&self) -> Duration {
+        /// How the kernel counts, on every Linux.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap())).unwrap();
+        // Behind the name, which may hold anything, the user's and the system's share are the 12th and the 13th.
+        let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        TICK * ticks.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
     }
 
     /// A request to a route.
