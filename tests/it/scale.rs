@@ -5,6 +5,10 @@
 //! asked for and when, so that nothing is taken from the exporter's own word.
 //!
 //! `DRAGDROPDO_TEST_TASKS` sets the number of tasks, and with it the duration. `benches/scale` measures with ten thousand.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only the test functions themselves for tests, not what they share"
+)]
 
 mod relay;
 mod simulated;

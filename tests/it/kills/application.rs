@@ -57,7 +57,7 @@ impl Application {
     /// Submits no more, and answers how many operations the exporter has taken, which are all.
     pub(super) async fn finish(self) -> u64 {
         self.stop.cancel();
-        tokio::time::timeout(TIMEOUT, self.submitting).await.expect("all registrations are taken").unwrap()
+        tokio::time::timeout(TIMEOUT, self.submitting).await.unwrap().unwrap()
     }
 }
 
