@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from promql import parse
+from provisioning import check_provisioning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,13 +143,18 @@ def check_expr(expr, metrics, *, earlier=VARIABLES, instant=False, heatmap=False
         return
     if not selectors:
         yield "the query selects nothing"
+    names = {selector.metric for selector in selectors}
+    if names & FOREIGN_METRICS - {"ALERTS"} and "dragdropdo_exporter_build_info" not in names:
+        # "All" jobs are all jobs of that Prometheus.
+        yield "is not limited to exporters (and on (job, instance) dragdropdo_exporter_build_info)"
     allowed_labels = {"job", "instance"}
     for selector in selectors:
         metric, suffix = find_metric(selector.metric, metrics)
         if not metric and selector.metric not in FOREIGN_METRICS:
             yield f"there is no metric {selector.metric}"
             continue
-        own = metric.labels if metric and metric.labels is not None else None
+        # Which labels it has beside job and instance, where that is known.
+        own = metric.labels if metric else None if selector.metric == "ALERTS" else {}
         yield from check_matchers(selector, own, earlier)
         yield from check_counter(selector, metric, suffix, labels, instant=instant, heatmap=heatmap)
         allowed_labels |= {"le"} if suffix == "bucket" else set()
@@ -161,9 +167,7 @@ def check_matchers(selector, own, earlier):
     name = selector.metric
     is_alert = name == "ALERTS"
     needed = [label for label in ("job", "instance", "group") if label in earlier]
-    if not is_alert and (name in FOREIGN_METRICS or own is not None and "group" not in own):
-        needed = [label for label in needed if label != "group"]
-    if own is None and not is_alert and "group" not in selector.matchers:
+    if not is_alert and "group" not in (selector.matchers if own is None else own):
         needed = [label for label in needed if label != "group"]
     for label in needed:
         # Alerts over sums have lost some of these labels: they match the empty value, too.
@@ -244,6 +248,9 @@ def check_fields(panel):
         yield "has no unit"
     if len(defaults.get("noValue", "")) < 5:
         yield "does not say what it means that there is no data (noValue)"
+    steps = defaults["thresholds"]["steps"]
+    if panel["type"] == "stat" and steps and steps[0]["color"] == "green":
+        yield "is green when there is no data"
     coloured = []
     if (panel["type"] == "stat" and defaults["color"]["mode"] == "thresholds"
             or defaults.get("custom", {}).get("thresholdsStyle", {}).get("mode", "off") != "off"):
@@ -365,11 +372,14 @@ def main():
     if arguments.queries:
         print_queries(arguments)
         return
-    problems = list(check_all(load(), known_metrics()))
+    dashboards = load()
+    problems = [*check_all(dashboards, known_metrics()), *check_provisioning(ROOT)]
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         raise SystemExit(1)
+    for file, dashboard in dashboards.items():
+        print(f"{file}: {len(list(panels(dashboard)))} panels, {len(list(queries(dashboard)))} queries")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Application:
         self._exporter = exporter
         self._list = folder / "lists" / "tasks.json"
         self._list.parent.mkdir()
+        # What follows is changed by the thread that works and by the one that makes trouble.
+        self._lock = threading.Lock()
         self._targets = {"http": [], "file": []}
         self._count = itertools.count()
         self._lists_answer = True
@@ -135,20 +137,26 @@ class Application:
             fetch(f"{self._exporter}/api/v1/tasks", registration, {"Authorization": f"Bearer {TOKEN}"})
         elif way != "configuration":
             labels = {"group": group, "submitted_at": submitted_at}
-            self._targets[way].append({"targets": [task], "labels": labels})
-            self._write_list()
+            with self._lock:
+                self._targets[way].append({"targets": [task], "labels": labels})
+                self._write_list()
 
     def break_lists(self):
-        """Lets both lists be of no use."""
-        self._lists_answer = False
-        self._list.write_text("this is no list")
+        """Lets both lists be of no use, until they are mended."""
+        with self._lock:
+            self._lists_answer = False
+            self._list.write_text("this is no list")
 
     def mend_lists(self):
         """Lets both lists be right again."""
-        self._lists_answer = True
-        self._write_list()
+        with self._lock:
+            self._lists_answer = True
+            self._write_list()
 
     def _write_list(self):
+        if not self._lists_answer:
+            return
+        # Renamed over, so that it is never read half written.
         unfinished = self._list.with_suffix(".new")
         unfinished.write_text(json.dumps(self._targets["file"]))
         unfinished.replace(self._list)

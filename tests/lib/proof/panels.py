@@ -9,7 +9,7 @@ import sys
 import time
 
 from processes import Failed
-from promql import metric_names, renamed
+from renaming import metric_names, renamed
 
 # Lists every query of the dashboards.
 LISTER = pathlib.Path(__file__).resolve().parents[1] / "dashboards.py"

@@ -4,7 +4,7 @@ import math
 
 import shipped
 from processes import Failed, check
-from promql import branches, metric_names, needed_names, renamed
+from renaming import branches, metric_names, needed_names, renamed
 
 
 def check_loaded(prometheus):
