@@ -14,6 +14,8 @@ from receiver import Receiver
 # Seconds of each: what the promise "within two scrapes and an evaluation" is measured by.
 SCRAPE_INTERVAL = 1
 EVALUATION_INTERVAL = 1
+# Seconds that a scrape may take. All that it brings is dated at its begin, so that much of it may come from the future.
+SCRAPE_DURATION = 0.5
 # Seconds that Alertmanager collects before it notifies: the least that it allows.
 GROUP_WAIT = 1
 # Seconds that a program may take until it answers: far longer than any needs.

@@ -5,7 +5,7 @@ import time
 import urllib.parse
 from datetime import datetime, timezone
 
-import installation as it
+from installation import EVALUATION_INTERVAL, GROUP_WAIT, SCRAPE_DURATION, SCRAPE_INTERVAL
 from processes import await_true, check, fetch_json
 
 FILE_FAILED = "DragDropDoFileFailed"
@@ -17,8 +17,8 @@ FIRING = {
     "DragDropDoWebhooksRejected": "ticket",
     "DragDropDoDiscoveryBroken": "ticket",
 }
-# Seconds from a failure's count until its alert is active, at most: two scrapes and one evaluation.
-ALERT_BOUND = 2 * it.SCRAPE_INTERVAL + it.EVALUATION_INTERVAL
+# Seconds from a failure's count until its alert fires, at most: two scrapes and one evaluation.
+ALERT_BOUND = 2 * SCRAPE_INTERVAL + EVALUATION_INTERVAL
 # Seconds that Alertmanager and the two deliveries may take beside what Alertmanager waits on purpose.
 DELIVERY_SLACK = 2
 # Seconds until a page that is due has come for certain.
@@ -29,9 +29,9 @@ TEMPLATE_TROUBLE = re.compile(r"<no value>|<nil>|<error|error expanding|\{\{|\}\
 
 
 def check_silence(installation, began):
-    """Fails when an alert has fired since `began`, or a notification came."""
-    fired = _states(installation.prometheus, began)["firing"]
-    check(not fired, f"a healthy run sets off {sorted(fired)}")
+    """Fails when an alert has fired since `began`, or was about to, or a notification came."""
+    for state, names in _states(installation.prometheus, began).items():
+        check(not names, f"in a healthy run some alerts were {state}: {sorted(names)}")
     pages = installation.receiver.pages()
     check(not pages, f"a healthy run notifies of {[page.labels for page in pages]}")
 
@@ -41,28 +41,27 @@ def check_failure_paged(installation, began, summary):
     await_true("the failing file has paged", PAGE_TIMEOUT, lambda: installation.receiver.pages(FILE_FAILED, "firing"))
     installation.await_settled()
     # The other failures of the same operation come with the next notification of their group.
-    time.sleep(ALERT_BOUND + it.GROUP_WAIT + DELIVERY_SLACK)
+    time.sleep(ALERT_BOUND + GROUP_WAIT + DELIVERY_SLACK)
     fired = _states(installation.prometheus, began)["firing"]
     check(fired == {FILE_FAILED}, f"an operation with failing files sets off {sorted(fired)}, and not {FILE_FAILED} alone")
 
     counted = _first_failures(installation.prometheus, began)
-    active = {_key(alert): alert for alert in installation.prometheus.alerts() if alert["labels"]["alertname"] == FILE_FAILED}
-    check(active.keys() == counted.keys(), f"failures are counted for {sorted(counted)}, and alerts active for {sorted(active)}")
+    # A notification repeats what its group has told before: the first one of each counts.
+    pages = {_key(page): page for page in reversed(installation.receiver.pages(FILE_FAILED))}
+    check(pages.keys() == counted.keys(), f"failures were counted for {sorted(counted)}, and paged for {sorted(pages)}")
     first = min(counted, key=counted.get)
     for key, failed_at in sorted(counted.items(), key=lambda item: item[1]):
-        active_at = _unix(active[key]["activeAt"])
-        pages = [page for page in installation.receiver.pages(FILE_FAILED) if _key(vars(page)) == key]
-        check(len(pages) == 1, f"{len(pages)} alerts were delivered for the failure of {key}")
-        _check_text(pages[0], FIRING[FILE_FAILED])
-        delivered_at = pages[0].received
-        alerted, delivered = active_at - failed_at, delivered_at - active_at
-        check(0 <= alerted <= ALERT_BOUND, f"the alert for {key} was active {alerted:.2f} s after the failure's count")
+        page = pages[key]
+        _check_text(page, FIRING[FILE_FAILED])
+        fired_at = _unix(page.starts_at)
+        fired, delivered = fired_at - failed_at, page.received - fired_at
+        check(-SCRAPE_DURATION <= fired <= ALERT_BOUND, f"the alert for {key} fired {fired:.2f} s after the failure's count")
         # The first failure opens the group; a later one may come while Alertmanager waits for the next notification.
-        wait = it.GROUP_WAIT * (1 if key == first else 2) + DELIVERY_SLACK
-        check(delivered <= wait, f"the page for {key} was delivered {delivered:.2f} s after its alert was active")
+        wait = GROUP_WAIT * (1 if key == first else 2) + DELIVERY_SLACK
+        check(delivered <= wait, f"the page for {key} was delivered {delivered:.2f} s after its alert fired")
         summary.note(
-            f"failing file ({'/'.join(key)}): counted, active after {alerted:.2f} s (bound: {ALERT_BOUND} s),"
-            f" page delivered after {delivered_at - failed_at:.2f} s, of which Alertmanager waits {it.GROUP_WAIT} s"
+            f"failing file ({'/'.join(key)}): the alert fired {fired:.2f} s after it was counted (bound: {ALERT_BOUND} s),"
+            f" the page came {page.received - failed_at:.2f} s after, of which Alertmanager waits {GROUP_WAIT} s"
         )
     summary.note(f"the first page: {next(iter(_texts(installation, FILE_FAILED)))}")
 
@@ -107,7 +106,7 @@ def check_all(installation, began, summary):
         if name in states["firing"]:
             pages = installation.receiver.pages(name, "firing")
             delay = min(page.received - _unix(page.starts_at) for page in pages)
-            summary.alert(name, "fired", f"delivered {delay:.2f} s after it was active: {pages[0].annotations['description']}")
+            summary.alert(name, "fired", f"delivered {delay:.2f} s after: {pages[0].annotations['description']}")
         else:
             summary.alert(name, "pending" if name in states["pending"] else "silent", "")
 
@@ -129,8 +128,8 @@ def _first_failures(prometheus, began):
     return {(labels["group"], labels["error_code"]): value for labels, value in prometheus.instant(query)}
 
 
-def _key(alert):
-    return alert["labels"]["group"], alert["labels"]["error_code"]
+def _key(page):
+    return page.labels["group"], page.labels["error_code"]
 
 
 def _labels(labels):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from installation import SCRAPE_DURATION
 from processes import Failed
 from renaming import metric_names, renamed
 
@@ -122,7 +123,7 @@ def _senseless(query, series, moments):
     """What is wrong with the numbers, or None."""
     numbers = [value for values in series for value in values if math.isfinite(value)]
     highest = max(numbers)
-    if min(numbers) < 0:
+    if min(numbers) < -SCRAPE_DURATION:
         return f"a negative number, {min(numbers)}"
     if query.name in ALWAYS_ZERO:
         return f"{highest} for what never happened" if highest > 0 else None
