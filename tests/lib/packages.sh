@@ -12,7 +12,9 @@ declare -A debian_packages=(
   [iproute2]="command -v ip | brings up loopback in the container's network"
   [jq]="command -v jq | reads cargo's and buildah's JSON"
   [libc6-dev]="test -e /usr/include/stdio.h | the C library's headers, for the same"
-  [prometheus]="command -v promtool | brings promtool, the judge of the exposition format"
+  [prometheus]="command -v prometheus && command -v promtool | scrapes the exporter and evaluates the rules; brings promtool, their judge"
+  [prometheus-alertmanager]="command -v prometheus-alertmanager && command -v amtool | delivers the alerts that fire"
+  [python3]="command -v python3 | drives the proof, with its standard library alone"
   [python3-pip]="python3 -m pip --version | installs hadolint, which Debian does not have, below target/"
   [shellcheck]="command -v shellcheck | lints shell scripts"
   [sqlite3]="command -v sqlite3 | opens the exporter's database as an operator would"
@@ -49,6 +51,7 @@ require_packages() {
 
 # The programs are wanted, not the services that come with some of them: none is started, now or at the next boot.
 install_packages() (
+  local service
   export DEBIAN_FRONTEND=noninteractive
   if [[ ! -e /usr/sbin/policy-rc.d ]]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -58,9 +61,11 @@ install_packages() (
   # A mirror of some other package that cannot be reached is no reason to stop: the installation itself tells.
   apt-get -qq update || echo "tests/run: apt-get update failed; going on with the package lists at hand" >&2
   apt-get -qq install --yes --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"
-  if [[ " $* " == *" prometheus "* ]]; then
-    update-rc.d prometheus disable
-  fi
+  for service in prometheus prometheus-alertmanager; do
+    if [[ " $* " == *" $service "* ]]; then
+      update-rc.d "$service" disable
+    fi
+  done
 )
 
 # Rust comes by rustup as a rule: Debian's is too old. Cargo itself checks the version against Cargo.toml.
