@@ -1,4 +1,4 @@
-"""The queries of the dashboards, put to the running Prometheus: each has to give data that makes sense in this scenario."""
+"""The queries of the dashboards, put to the running Prometheus: each has to give data that makes sense here."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ class Moments:
 
 
 def queries(scrape_interval, moments, **values):
-    """Lists the queries as Grafana would ask them for the whole run. `values` are what variables are set to: job, instance."""
+    """Lists the queries as Grafana would ask them for the whole run, with variables set to `values`."""
     command = [
         sys.executable,
         str(LISTER),
@@ -99,7 +99,9 @@ def judge(prometheus, query, moments):
         if problem:
             return len(at_ease), f"in the healthy run: {problem}"
     if query.type == "label_values":
-        values = prometheus.get(f"label/{query.label}/values", **{"match[]": query.expr}, start=moments.start, end=moments.end)
+        values = prometheus.get(
+            f"label/{query.label}/values", **{"match[]": query.expr}, start=moments.start, end=moments.end
+        )
         return len(values), None if values and all(values) else f"its values are {values}"
     if query.type == "instant":
         series = [[value] for _, value in prometheus.instant(query.expr, at=moments.end)]
