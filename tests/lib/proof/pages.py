@@ -115,7 +115,7 @@ def check_all(installation, began, summary):
         if name in states["firing"]:
             pages = installation.receiver.pages(name, "firing")
             delay = min(page.received - _unix(page.starts_at) for page in pages)
-            summary.alert(name, "fired", f"delivered {delay:.2f} s after: {pages[0].annotations['description']}")
+            summary.alert(name, "fired", f"the soonest page after {delay:.2f} s: {pages[0].annotations['description']}")
         else:
             summary.alert(name, "pending" if name in states["pending"] else "silent", "")
 
