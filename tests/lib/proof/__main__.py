@@ -2,8 +2,8 @@
 
     python3 tests/lib/proof BINARY      BINARY is the exporter
 
-In this order: a healthy run pages nobody; a failing file pages; a restart of the exporter pages nobody again; every query
-of the dashboards gives data that makes sense; each of them, and each rule, notices when a metric is renamed.
+In this order: a healthy run pages nobody; a failing file pages; a restart of the exporter pages nobody again; every
+query of the dashboards gives data that makes sense; each of them, and each rule, notices when a metric is renamed.
 """
 
 import contextlib

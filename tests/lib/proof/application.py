@@ -1,4 +1,4 @@
-"""What stands around the exporter in a real installation: an application that submits work, lists, and D3's webhooks."""
+"""What stands around the exporter: an application that submits work, the lists of it, and webhooks that go astray."""
 
 import contextlib
 import datetime
@@ -19,7 +19,7 @@ WEBHOOK_SECRET = "proof-webhooks"
 
 # The group whose ends the API announces by webhook.
 WEBHOOK_GROUP = "invoices"
-# The kinds of work that are submitted, one after the other: group, action, number of files, and how the exporter is told.
+# The work that is submitted, one after the other: group, action, number of files, and how the exporter is told.
 WORK = [
     ("invoices", "convert", 2, "registration"),
     ("photos", "compress", 4, "registration"),
@@ -162,7 +162,7 @@ class Application:
         unfinished.replace(self._list)
 
     def deliver_stray_webhooks(self):
-        """Delivers what nobody in his right mind sends: of a task unknown, of a type unknown, malformed, wrongly signed."""
+        """Delivers webhooks of an unknown task, of an unknown type, malformed, and wrongly signed."""
         moment = datetime.datetime.now(datetime.timezone.utc).isoformat()
         stray = {"timestamp": moment, "payload": {"main_task": {"id": "main_task_of_somebody_else"}}}
         self._deliver({"type": "operation.completed", **stray}, 204)

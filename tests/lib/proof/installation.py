@@ -20,11 +20,11 @@ SCRAPE_DURATION = 0.5
 GROUP_WAIT = 1
 # Seconds that a program may take until it answers: far longer than any needs.
 START_TIMEOUT = 30
-# Seconds that operations may take to settle: twice the longest.
-SETTLE_TIMEOUT = 20
-
 # Seconds that an operation takes, at most.
 LONGEST_OPERATION = 6
+# Seconds within which all operations settle: with time to spare for polls that back off after a failure.
+SETTLE_TIMEOUT = 4 * LONGEST_OPERATION
+
 # What the simulated API does, beside where it listens and which key it takes.
 API_OPTIONS = [
     f"--duration=1s..{LONGEST_OPERATION}s",
@@ -100,7 +100,12 @@ class Installation:
         for name, text in secrets.items():
             (self._folder / name).write_text(text)
         configuration = {
-            "api": {"base_url": f"http://{self._api}", "api_key_file": "api-key", "rate_limit": "50/s", "timeout": "2s"},
+            "api": {
+                "base_url": f"http://{self._api}",
+                "api_key_file": "api-key",
+                "rate_limit": "50/s",
+                "timeout": "2s",
+            },
             "poll": {"interval": "1s", "min_interval": "500ms", "abandon_after": f"{ABANDON_AFTER}s"},
             "tasks": [{"id": static, "group": "archive"}],
             "discovery": {
@@ -151,7 +156,6 @@ class Installation:
         ]
         program = self._stack.enter_context(running("prometheus", command, self._folder))
         prometheus = Prometheus(f"http://{address}")
-
         await_true("Prometheus is ready", START_TIMEOUT, lambda: fetch(f"{prometheus.url}/-/ready"), program)
 
         def ready():
@@ -196,7 +200,7 @@ class Installation:
         check(planned["partially_failed"] == 1, f"the first operation of {FAILING} is no partial failure: {planned}")
 
     def restart_exporter(self):
-        """Kills the exporter, leaves it down for several scrapes and evaluations, and starts it on the same database."""
+        """Kills the exporter, leaves it down for some scrapes and evaluations, and starts it on the same database."""
         self._exporter_program.kill()
         time.sleep(3 * max(SCRAPE_INTERVAL, EVALUATION_INTERVAL))
         self._exporter_program.start()

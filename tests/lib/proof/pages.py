@@ -25,7 +25,9 @@ DELIVERY_SLACK = 2
 PAGE_TIMEOUT = 30
 
 # What a template leaves in a text when it goes wrong.
-TEMPLATE_TROUBLE = re.compile(r"<no value>|<nil>|<error|error expanding|\{\{|\}\}|%!|\bNaN\b|\bInf\b|  |^\s|\s$|\s[.,:]")
+TEMPLATE_TROUBLE = re.compile(
+    r"<no value>|<nil>|<error|error expanding|\{\{|\}\}|%!|\bNaN\b|\bInf\b|  |^\s|\s$|\s[.,:]"
+)
 
 
 def check_silence(installation, began):
@@ -43,7 +45,9 @@ def check_failure_paged(installation, began, summary):
     # The other failures of the same operation come with the next notification of their group.
     time.sleep(ALERT_BOUND + GROUP_WAIT + DELIVERY_SLACK)
     fired = _states(installation.prometheus, began)["firing"]
-    check(fired == {FILE_FAILED}, f"an operation with failing files sets off {sorted(fired)}, and not {FILE_FAILED} alone")
+    check(
+        fired == {FILE_FAILED}, f"an operation with failing files sets off {sorted(fired)}, and not {FILE_FAILED} alone"
+    )
 
     counted = _first_failures(installation.prometheus, began)
     # A notification repeats what its group has told before: the first one of each counts.
@@ -55,13 +59,16 @@ def check_failure_paged(installation, began, summary):
         _check_text(page, FIRING[FILE_FAILED])
         fired_at = _unix(page.starts_at)
         fired, delivered = fired_at - failed_at, page.received - fired_at
-        check(-SCRAPE_DURATION <= fired <= ALERT_BOUND, f"the alert for {key} fired {fired:.2f} s after the failure's count")
+        check(
+            -SCRAPE_DURATION <= fired <= ALERT_BOUND,
+            f"the alert for {key} fired {fired:.2f} s after the failure's count",
+        )
         # The first failure opens the group; a later one may come while Alertmanager waits for the next notification.
         wait = GROUP_WAIT * (1 if key == first else 2) + DELIVERY_SLACK
         check(delivered <= wait, f"the page for {key} was delivered {delivered:.2f} s after its alert fired")
         summary.note(
-            f"failing file ({'/'.join(key)}): the alert fired {fired:.2f} s after it was counted (bound: {ALERT_BOUND} s),"
-            f" the page came {page.received - failed_at:.2f} s after, of which Alertmanager waits {GROUP_WAIT} s"
+            f"failing file ({'/'.join(key)}): its alert fired {fired:.2f} s after its count (bound: {ALERT_BOUND} s),"
+            f" its page came {page.received - failed_at:.2f} s after, of which Alertmanager waits {GROUP_WAIT} s"
         )
     summary.note(f"the first page: {next(iter(_texts(installation, FILE_FAILED)))}")
 
@@ -69,7 +76,9 @@ def check_failure_paged(installation, began, summary):
 def standing(installation):
     """What stands now: for each firing alert since when, in Prometheus and in Alertmanager; and the pages so far."""
     prometheus = {
-        _labels(alert["labels"]): alert["activeAt"] for alert in installation.prometheus.alerts() if alert["state"] == "firing"
+        _labels(alert["labels"]): alert["activeAt"]
+        for alert in installation.prometheus.alerts()
+        if alert["state"] == "firing"
     }
     filters = urllib.parse.urlencode({"active": "true"})
     alertmanager = {
@@ -106,7 +115,7 @@ def check_all(installation, began, summary):
         if name in states["firing"]:
             pages = installation.receiver.pages(name, "firing")
             delay = min(page.received - _unix(page.starts_at) for page in pages)
-            summary.alert(name, "fired", f"delivered {delay:.2f} s after: {pages[0].annotations['description']}")
+            summary.alert(name, "fired", f"the soonest page after {delay:.2f} s: {pages[0].annotations['description']}")
         else:
             summary.alert(name, "pending" if name in states["pending"] else "silent", "")
 
@@ -137,7 +146,10 @@ def _labels(labels):
 
 
 def _texts(installation, name):
-    return [f"{page.annotations['summary']} | {page.annotations['description']}" for page in installation.receiver.pages(name)]
+    return [
+        f"{page.annotations['summary']} | {page.annotations['description']}"
+        for page in installation.receiver.pages(name)
+    ]
 
 
 def _check_text(page, severity):

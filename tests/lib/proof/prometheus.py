@@ -40,9 +40,7 @@ class Prometheus:
     def range(self, query, start, end, step):
         """Gives the series of a range query: a list of (labels, values)."""
         data = self.get("query_range", query=query, start=start, end=end, step=step)
-        return [
-            (series["metric"], [float(value) for _, value in series["values"]]) for series in data["result"]
-        ]
+        return [(series["metric"], [float(value) for _, value in series["values"]]) for series in data["result"]]
 
     def value(self, query, at=None):
         """Gives the one value of a query, or None when there is none or no number."""

@@ -19,7 +19,7 @@ class Summary:
         self._alerts.append((name, state, detail))
 
     def rule(self, name, branches, mutations):
-        """Adds a rule, with how many branches of its expression gave something, and how many mutations of them did not."""
+        """Adds a rule, with how many branches of its expression gave something, and how many of their mutations not."""
         self._rules.append((name, branches, str(mutations)))
 
     def query(self, query, series, problem):
@@ -29,7 +29,9 @@ class Summary:
     def print(self):
         """Prints everything."""
         _table("queries of the dashboards, and how many series each gave", self._queries)
-        _table("rules: branches that gave something in this run, and metrics renamed in those, each noticed", self._rules)
+        _table(
+            "rules: branches that gave something in this run, and metrics renamed in those, each noticed", self._rules
+        )
         _table("alerts", self._alerts)
         print()
         for note in self._notes:

@@ -36,8 +36,8 @@ def prometheus(folder, addresses, scrape_interval, evaluation_interval):
 def alertmanager(folder, receiver, group_wait):
     """Copies the configuration into `folder`, and gives the path of the copy.
 
-    All receivers become paths of `receiver`; what Alertmanager waits for before it notifies becomes `group_wait` seconds,
-    for the first notification of a group and for the next ones.
+    All receivers become paths of `receiver`. Alertmanager then waits `group_wait` seconds, before the first notification
+    of a group as before the next ones.
     """
     text = (SHIPPED / "alertmanager.yml").read_text()
     text = _set(text, "group_wait", f"{group_wait}s")
