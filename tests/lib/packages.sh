@@ -16,6 +16,7 @@ declare -A debian_packages=(
   [prometheus-alertmanager]="command -v prometheus-alertmanager && command -v amtool | delivers the alerts that fire"
   [python3]="command -v python3 | drives the proof, with its standard library alone"
   [python3-pip]="python3 -m pip --version | installs hadolint, which Debian does not have, below target/"
+  [python3-yaml]="/usr/bin/python3 -c 'import yaml' | reads the rules and their tests, to find those without a test"
   [shellcheck]="command -v shellcheck | lints shell scripts"
   [sqlite3]="command -v sqlite3 | opens the exporter's database as an operator would"
 )
