@@ -8,31 +8,33 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
-    /// Set in simulated time only: the wall clock at the start, moving with tokio's clock.
-    simulated_wall: Option<Time>,
+    /// The wall clock at the start.
+    started_wall: Time,
+    /// Whether the wall clock moves with tokio's clock, in simulated time.
+    is_simulated: bool,
 }
 
 impl Clock {
     /// The system's clocks.
     #[expect(clippy::disallowed_methods, reason = "the one adapter that reads the clock")]
     pub fn system() -> Self {
-        Self { started: Instant::now(), simulated_wall: None }
+        Self { started: Instant::now(), started_wall: system_wall(), is_simulated: false }
     }
 
     /// A wall clock that starts at `wall` and moves with tokio's clock, paused or not.
     #[expect(clippy::disallowed_methods, reason = "the one adapter that reads the clock")]
     pub fn simulated(wall: Time) -> Self {
-        Self { started: Instant::now(), simulated_wall: Some(wall) }
+        Self { started: Instant::now(), started_wall: wall, is_simulated: true }
     }
 
     /// The wall clock: Unix time.
-    #[expect(clippy::disallowed_methods, reason = "the one adapter that reads the clock")]
     pub fn wall(&self) -> Time {
-        if let Some(wall) = self.simulated_wall {
-            return wall.after(self.elapsed());
-        }
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+        if self.is_simulated { self.started_wall.after(self.elapsed()) } else { system_wall() }
+    }
+
+    /// The wall clock when this clock was made, which is at the process's start.
+    pub fn started(&self) -> Time {
+        self.started_wall
     }
 
     /// The monotonic clock: time since this clock was made.
@@ -45,4 +47,10 @@ impl Clock {
     pub fn instant(&self, elapsed: Duration) -> Instant {
         self.started + elapsed
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one adapter that reads the clock")]
+fn system_wall() -> Time {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }

@@ -240,7 +240,7 @@ impl Outlet {
 
     /// A refresh failed: it is always counted, and told when it is the first in a row.
     fn failed(&self, is_first: bool, reason: &str) {
-        self.instruments.discovery_failures.with_label_values(&[&self.name]).inc();
+        self.instruments.source_failed(&self.name);
         if is_first {
             tracing::warn!(
                 source = self.name,

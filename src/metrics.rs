@@ -1,19 +1,23 @@
-//! Every metric family in one place, and the text in which they are exposed.
+//! Every metric family in one place, and the formats in which they are exposed (`exposition`, with what is particular to
+//! `text` and `openmetrics`).
 //!
 //! Three kinds: the families with a `group` label come from the published view (`domain`), those about the exporter's
 //! own requests and parts from its registry (`instruments`), and a few are computed at the scrape, so that what stands
 //! still shows.
 
 mod domain;
+mod exposition;
 mod instruments;
+mod openmetrics;
 mod text;
 
+pub use exposition::Format;
 pub use instruments::{BuildInfo, Instruments};
 
 use crate::view::Snapshot;
+use exposition::{Bucket, Exposition, Kind, Value};
 use prometheus::proto::{MetricFamily, MetricType};
 use std::time::Duration;
-use text::{Family, Kind, Value};
 
 /// What is computed at the scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +28,21 @@ pub struct Polling {
     pub is_busy: bool,
 }
 
-/// Everything on `/metrics` in the text format 0.0.4.
-pub fn render(snapshot: &Snapshot, polling: Polling, instruments: &Instruments) -> String {
-    let mut out = String::with_capacity(16 * 1024 + snapshot.tasks.len() * 1024);
-    domain::render(&mut out, snapshot);
-    render_polling(&mut out, polling, instruments);
+/// Everything on `/metrics`, in one of the formats.
+pub fn render(snapshot: &Snapshot, polling: Polling, instruments: &Instruments, format: Format) -> String {
+    let mut exposition = Exposition::new(format, 16 * 1024 + snapshot.tasks.len() * 1024);
+    domain::render(&mut exposition, snapshot);
+    render_polling(&mut exposition, polling, instruments);
     for family in instruments.gather() {
-        render_gathered(&mut out, &family);
+        render_gathered(&mut exposition, &family, instruments);
     }
-    out
+    exposition.end()
 }
 
-fn render_polling(out: &mut String, polling: Polling, instruments: &Instruments) {
+fn render_polling(exposition: &mut Exposition, polling: Polling, instruments: &Instruments) {
     let mut gauge = |name, help, value: Option<f64>| {
         if let Some(value) = value {
-            Family::new(out, name, Kind::Gauge, help).sample(&[], Value::Number(value));
+            exposition.family(name, Kind::Gauge, help).gauge(&[], Value::Number(value));
         }
     };
     gauge(
@@ -61,33 +65,31 @@ fn render_polling(out: &mut String, polling: Polling, instruments: &Instruments)
 }
 
 /// A family as the `prometheus` crate gathers it.
-fn render_gathered(out: &mut String, family: &MetricFamily) {
+fn render_gathered(exposition: &mut Exposition, family: &MetricFamily, instruments: &Instruments) {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
         MetricType::HISTOGRAM => Kind::Histogram,
         MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => Kind::Gauge,
     };
-    let mut written = Family::new(out, family.name(), kind, family.help());
+    let mut written = exposition.family(family.name(), kind, family.help());
     for metric in family.get_metric() {
         let labels: Vec<(&str, &str)> = metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
         match kind {
-            Kind::Counter => written.sample(&labels, Value::Number(metric.get_counter().get_value())),
-            Kind::Gauge => written.sample(&labels, Value::Number(metric.get_gauge().get_value())),
+            Kind::Counter => {
+                let value = Value::Number(metric.get_counter().get_value());
+                written.counter(&labels, value, instruments.created(&labels));
+            }
+            Kind::Gauge => written.gauge(&labels, Value::Number(metric.get_gauge().get_value())),
             Kind::Histogram => {
                 let histogram = metric.get_histogram();
+                let bucket = |bound, cumulative| Bucket { bound, cumulative, exemplar: None };
                 let buckets = histogram.get_bucket().iter();
-                written.histogram(
-                    &labels,
-                    buckets
-                        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-                        .filter(|(bound, _)| bound.is_finite()),
-                    histogram.get_sample_count(),
-                    histogram.get_sample_sum(),
-                );
+                let buckets = buckets
+                    .map(|found| bucket(found.upper_bound(), found.cumulative_count()))
+                    .filter(|bucket| bucket.bound.is_finite())
+                    .chain([bucket(f64::INFINITY, histogram.get_sample_count())]);
+                written.histogram(&labels, buckets, histogram.get_sample_sum(), instruments.created(&labels));
             }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

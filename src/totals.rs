@@ -3,7 +3,11 @@
 //! They are kept beside the task records and change in the same transaction. Sums are whole microseconds, so that a
 //! total read back after a restart is the very number that was shown before.
 
-use crate::task::{DropReason, ErrorCode, Event, Finished, Group, Outcome};
+mod exemplar;
+
+pub use exemplar::Exemplar;
+
+use crate::task::{DropReason, ErrorCode, Event, Finished, Group, Outcome, TaskId};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,8 +116,8 @@ pub enum Count {
         family: HistogramFamily,
         /// Its `state`.
         state: Finished,
-        /// The latency.
-        latency: Option<Duration>,
+        /// The latency, and the task that it was measured on.
+        measured: Option<Exemplar>,
     },
     /// A failure was counted at this time.
     LastFailure {
@@ -137,26 +141,33 @@ impl Count {
             .flat_map(|family| family.closed_values().into_iter().map(move |value| zero(family, value)));
         let codes = known_error_codes.iter().map(|code| zero(CounterFamily::FileFailures, code.as_str()));
         let histograms = HistogramFamily::ALL.into_iter().flat_map(|family| {
-            Finished::ALL.into_iter().map(move |state| Self::Latency { family, state, latency: None })
+            Finished::ALL.into_iter().map(move |state| Self::Latency { family, state, measured: None })
         });
         closed.chain(codes).chain(histograms).collect()
     }
 
-    /// What an event makes count, at `now`. `bounded` keeps the number of error codes within its limit.
-    pub fn of(event: &Event, now: Time, bounded: &mut impl FnMut(&ErrorCode) -> ErrorCode) -> Vec<Self> {
-        let task_latency = |state, latency: Option<Duration>| match latency {
-            Some(_) => Self::Latency { family: HistogramFamily::TaskLatency, state, latency },
-            None => Self::one(CounterFamily::TaskLatencyUnknown, ""),
+    /// What an event of a task makes count, at `now`. `bounded` keeps the number of error codes within its limit.
+    pub fn of(
+        event: &Event,
+        task_id: &TaskId,
+        now: Time,
+        bounded: &mut impl FnMut(&ErrorCode) -> ErrorCode,
+    ) -> Vec<Self> {
+        let timed = |family, state, latency: Option<Duration>, unknown| match latency {
+            Some(latency) => {
+                let measured = Some(Exemplar { task_id: task_id.clone(), latency, counted: now });
+                Self::Latency { family, state, measured }
+            }
+            None => Self::one(unknown, ""),
         };
-        let file = |state: Finished, latency: Option<Duration>| {
-            let timed = match latency {
-                Some(_) => Self::Latency { family: HistogramFamily::FileLatency, state, latency },
-                None => Self::one(CounterFamily::FileLatencyUnknown, ""),
-            };
+        let file = |state: Finished, latency| {
+            let timed = timed(HistogramFamily::FileLatency, state, latency, CounterFamily::FileLatencyUnknown);
             vec![Self::one(CounterFamily::FilesFinished, state.as_str()), timed]
         };
         match event {
-            Event::TaskFinished { state, latency } => vec![task_latency(*state, *latency)],
+            Event::TaskFinished { state, latency } => {
+                vec![timed(HistogramFamily::TaskLatency, *state, *latency, CounterFamily::TaskLatencyUnknown)]
+            }
             Event::TaskSettled { outcome, unnamed_failure } => {
                 let mut counts = vec![Self::one(CounterFamily::TasksFinished, outcome.as_str())];
                 if *unnamed_failure {
@@ -195,17 +206,25 @@ pub struct Histogram {
     pub sum_micros: u64,
     /// When it began to count.
     pub created: Time,
+    /// The latest exemplar of each bucket that has one, by the bucket's place. They are not stored: whoever scrapes them
+    /// keeps them.
+    pub exemplars: BTreeMap<usize, Exemplar>,
 }
 
 impl Histogram {
     /// A histogram without observations.
     pub fn new(bounds: &[f64], created: Time) -> Self {
-        Self { buckets: vec![0; bounds.len() + 1], sum_micros: 0, created }
+        Self { buckets: vec![0; bounds.len() + 1], sum_micros: 0, created, exemplars: BTreeMap::new() }
     }
 
-    fn observe(&mut self, bounds: &[f64], latency: Duration) {
-        self.buckets[bucket(bounds, latency)] += 1;
-        self.sum_micros = self.sum_micros.saturating_add(micros(latency));
+    /// Counts a latency. One whose task ID OpenMetrics has no room for leaves its bucket the earlier exemplar.
+    fn observe(&mut self, bounds: &[f64], measured: &Exemplar) {
+        let bucket = bucket(bounds, measured.latency);
+        self.buckets[bucket] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros(measured.latency));
+        if measured.fits() {
+            self.exemplars.insert(bucket, measured.clone());
+        }
     }
 }
 
@@ -237,10 +256,10 @@ impl GroupTotals {
                 let new = || Counter { value: 0, created: now };
                 self.counters.entry((*family, value.clone())).or_insert_with(new).value += by;
             }
-            Count::Latency { family, state, latency } => {
+            Count::Latency { family, state, measured } => {
                 let histogram = self.histograms.entry((*family, *state)).or_insert_with(|| Histogram::new(bounds, now));
-                if let Some(latency) = latency {
-                    histogram.observe(bounds, *latency);
+                if let Some(measured) = measured {
+                    histogram.observe(bounds, measured);
                 }
             }
             Count::LastFailure { error_code, at } => {
@@ -269,11 +288,13 @@ impl GroupTotals {
                 buckets: vec![0; new.buckets.len()],
                 sum_micros: 0,
                 created: new.created,
+                exemplars: BTreeMap::new(),
             });
             for (bucket, more) in histogram.buckets.iter_mut().zip(&new.buckets) {
                 *bucket += more;
             }
             histogram.sum_micros = histogram.sum_micros.saturating_add(new.sum_micros);
+            histogram.exemplars.extend(new.exemplars.clone());
         }
         for (error_code, at) in &since.last_failures {
             let last = self.last_failures.entry(error_code.clone()).or_insert(*at);
@@ -297,6 +318,31 @@ mod tests {
         assert_eq!(bucket(&bounds, Duration::from_secs(3)), 2);
     }
 
+    fn file_latency(task_id: &str, seconds: u64) -> Count {
+        let task_id = TaskId::new(task_id).unwrap();
+        let measured = Exemplar { task_id, latency: Duration::from_secs(seconds), counted: Time::from_micros(5) };
+        let (family, state) = (HistogramFamily::FileLatency, Finished::Completed);
+        Count::Latency { family, state, measured: Some(measured) }
+    }
+
+    #[test]
+    fn a_bucket_has_the_latest_exemplar_that_fits_and_another_bucket_its_own() {
+        let (bounds, now) = ([1.0, 10.0], Time::from_micros(1));
+        let (mut totals, mut since) = (GroupTotals::default(), GroupTotals::default());
+        for count in [file_latency("first", 3), file_latency("other", 30)] {
+            totals.add(&count, &bounds, now);
+        }
+        for count in [file_latency("second", 10), file_latency(&"x".repeat(256), 2), file_latency("fast", 1)] {
+            since.add(&count, &bounds, now);
+        }
+        totals.merge(&since);
+        let histogram = &totals.histograms[&(HistogramFamily::FileLatency, Finished::Completed)];
+        assert_eq!(histogram.buckets, [1, 3, 1]);
+        let shown = histogram.exemplars.iter().map(|(place, exemplar)| (*place, exemplar.task_id.as_str()));
+        assert_eq!(shown.collect::<Vec<_>>(), [(0, "fast"), (1, "second"), (2, "other")]);
+        assert_eq!(histogram.exemplars[&1].latency, Duration::from_secs(10));
+    }
+
     #[test]
     fn totals_merged_from_parts_equal_totals_added_at_once() {
         let bounds = [1.0];
@@ -304,11 +350,7 @@ mod tests {
         let counts = |seconds| {
             [
                 Count::one(CounterFamily::FilesFinished, "completed"),
-                Count::Latency {
-                    family: HistogramFamily::FileLatency,
-                    state: Finished::Completed,
-                    latency: Some(Duration::from_secs(seconds)),
-                },
+                file_latency("task", seconds),
                 Count::LastFailure { error_code: ErrorCode::unspecified(), at: Time::from_micros(9) },
             ]
         };

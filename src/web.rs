@@ -3,6 +3,7 @@
 //! Handlers read the published view and speak to the ledger; they touch neither the store nor the instruments' truth.
 //! `refusal` is the one form in which a request is refused; the connections are bounded by [`listener`](crate::listener).
 
+mod accept;
 mod body;
 mod refusal;
 mod scrape;
@@ -55,6 +56,8 @@ pub struct Rooms {
 pub struct Settings {
     /// `metrics.per_task_limit`.
     pub per_task_limit: usize,
+    /// `metrics.created_samples`.
+    pub created_samples: bool,
     /// The token that changing anything needs; without one it is refused.
     pub api_token: Option<ApiToken>,
     /// The secret with which webhooks are signed; without one they are refused.

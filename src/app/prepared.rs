@@ -50,6 +50,7 @@ impl Prepared {
     pub(super) fn web_settings(&self, config: &Config) -> web::Settings {
         web::Settings {
             per_task_limit: config.metrics.per_task_limit,
+            created_samples: config.metrics.created_samples,
             api_token: self.api_token.clone(),
             webhook_secret: self.webhook_secret.clone(),
         }

@@ -48,7 +48,7 @@ impl Reloading {
         let (clock, workers, discovery) = (self.clock.clone(), self.workers.clone(), prepared.discovery);
         async move {
             if let Err(error) = ledger.listed(&static_source(), list).await {
-                instruments.discovery_failures.with_label_values(&[STATIC_SOURCE]).inc();
+                instruments.source_failed(STATIC_SOURCE);
                 tracing::error!(%error, "the tasks of the configuration are not followed: {error}");
             }
             workers.spawn(discovery.run(ledger, instruments, clock, generation));

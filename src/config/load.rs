@@ -170,7 +170,7 @@ retention: 0
 web: {listen_address: ':0'}
 webhook: {listen_address: ':1', track_unknown: true, secret_file: secret}
 storage: {url: memory, remember: 0s}
-metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, internal_error, TIMEOUT], max_error_codes: 2, per_task_limit: 0}
+metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, internal_error, TIMEOUT], max_error_codes: 2, per_task_limit: 0, created_samples: true}
 ";
         let config = with_environment(text, None).unwrap();
         assert_eq!(config.api.base_url.as_str(), "http://127.0.0.1:8080/prefix");
@@ -192,6 +192,7 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
         let codes: Vec<&str> = config.metrics.known_error_codes.iter().map(|code| code.as_str()).collect();
         assert_eq!(codes, ["internal_error", "timeout"]);
         assert_eq!((config.metrics.max_error_codes, config.metrics.per_task_limit), (2, 0));
+        assert!(config.metrics.created_samples);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `metrics`: what is exposed.
 
-use super::unsupported;
 use super::value::{Problem, Section, Value};
 use crate::task::ErrorCode;
 use std::collections::BTreeSet;
@@ -23,6 +22,8 @@ pub struct MetricsConfig {
     pub max_error_codes: usize,
     /// How many tasks the per-task metrics cover at most.
     pub per_task_limit: usize,
+    /// Whether OpenMetrics has `_created` samples.
+    pub created_samples: bool,
 }
 
 impl Default for MetricsConfig {
@@ -32,6 +33,7 @@ impl Default for MetricsConfig {
             known_error_codes: ErrorCode::from_api("internal_error").into_iter().collect(),
             max_error_codes: 100,
             per_task_limit: 100,
+            created_samples: false,
         }
     }
 }
@@ -47,8 +49,8 @@ impl MetricsConfig {
                 .read("max_error_codes", default.max_error_codes, |value| value.whole(1..=MAX_ERROR_CODES))?,
             per_task_limit: section
                 .read("per_task_limit", default.per_task_limit, |value| value.whole(0..=MAX_PER_TASK_LIMIT))?,
+            created_samples: section.read("created_samples", default.created_samples, Value::boolean)?,
         };
-        unsupported::truth(&mut section, "created_samples")?;
         if config.known_error_codes.len() > config.max_error_codes {
             let (known, most) = (config.known_error_codes.len(), config.max_error_codes);
             let text = format!("found {known} codes, allowed are at most metrics.max_error_codes, which is {most}");

@@ -34,7 +34,8 @@ impl Ledger {
                 continue;
             }
             let mut bounded = |code: &ErrorCode| self.codes.bounded(code);
-            let counts = draft.events.iter().flat_map(|event| Count::of(event, batch.now, &mut bounded)).collect();
+            let id = &draft.record.id;
+            let counts = draft.events.iter().flat_map(|event| Count::of(event, id, batch.now, &mut bounded)).collect();
             let moved = draft.moves_deadline(&self.settings.policy);
             changes.push(Change { record: Arc::new(draft.record), fate: draft.fate, counts });
             told.push((draft.events, moved));

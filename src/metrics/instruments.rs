@@ -7,7 +7,9 @@ use crate::time::Time;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Request durations, in seconds: from a fast answer to the default timeout.
@@ -19,6 +21,8 @@ const WEBHOOK_EVENTS: [&str; 5] =
     ["operation.completed", "operation.failed", "fileTask.completed", "fileTask.failed", "other"];
 /// What can become of a webhook delivery.
 const WEBHOOK_OUTCOMES: [&str; 4] = ["accepted", "unknown_task", "bad_signature", "malformed"];
+/// The label that names a source of tasks.
+const SOURCE: &str = "source";
 /// Stands for a value that does not exist yet.
 const ABSENT: i64 = i64::MIN;
 
@@ -48,6 +52,9 @@ impl BuildInfo {
 #[derive(Debug)]
 pub struct Instruments {
     registry: Registry,
+    clock: Clock,
+    /// Since when each source of tasks has series.
+    sources: Mutex<BTreeMap<String, Time>>,
     /// Finished requests to the D3 API, by outcome.
     pub api_requests: IntCounterVec,
     /// Duration of every finished request to the D3 API.
@@ -79,6 +86,8 @@ impl Instruments {
     pub fn new(outcomes: &[&str], build: BuildInfo, clock: &Clock) -> Result<Self, prometheus::Error> {
         let instruments = Self {
             registry: Registry::new(),
+            clock: clock.clone(),
+            sources: Mutex::default(),
             api_requests: IntCounterVec::new(
                 Opts::new(
                     "dragdropdo_api_requests_total",
@@ -110,14 +119,14 @@ impl Instruments {
             )?,
             discovery_tasks: IntGaugeVec::new(
                 Opts::new("dragdropdo_discovery_tasks", "Tasks that each source of tasks names now."),
-                &["source"],
+                &[SOURCE],
             )?,
             discovery_failures: IntCounterVec::new(
                 Opts::new(
                     "dragdropdo_discovery_failures_total",
                     "Refreshes of each source of tasks that failed; its last good list stays in force.",
                 ),
-                &["source"],
+                &[SOURCE],
             )?,
             webhooks: IntCounterVec::new(
                 Opts::new(
@@ -140,17 +149,17 @@ impl Instruments {
         for outcome in outcomes {
             instruments.api_requests.with_label_values(&[outcome]);
         }
-        instruments.register(build, clock)?;
+        instruments.register(build)?;
         Ok(instruments)
     }
 
-    fn register(&self, build: BuildInfo, clock: &Clock) -> Result<(), prometheus::Error> {
+    fn register(&self, build: BuildInfo) -> Result<(), prometheus::Error> {
         let build_info = IntGaugeVec::new(
             Opts::new("dragdropdo_exporter_build_info", "What the exporter was built from; always 1."),
             &["version", "revision", "rustversion"],
         )?;
         build_info.with_label_values(&[build.version, build.revision, build.rustversion]).set(1);
-        self.config_loaded(Some(clock.wall()));
+        self.config_loaded(Some(self.clock.wall()));
         for event in WEBHOOK_EVENTS {
             for outcome in WEBHOOK_OUTCOMES {
                 self.webhooks.with_label_values(&[event, outcome]);
@@ -175,6 +184,7 @@ impl Instruments {
 
     /// A source is configured: its metrics exist.
     pub fn source_exists(&self, source: &str) {
+        self.sources().entry(source.to_owned()).or_insert_with(|| self.clock.wall());
         self.discovery_tasks.with_label_values(&[source]);
         self.discovery_failures.with_label_values(&[source]);
     }
@@ -185,8 +195,15 @@ impl Instruments {
         self.discovery_tasks.with_label_values(&[source]).set(i64::try_from(tasks).unwrap_or(i64::MAX));
     }
 
+    /// A refresh of a source failed.
+    pub fn source_failed(&self, source: &str) {
+        self.source_exists(source);
+        self.discovery_failures.with_label_values(&[source]).inc();
+    }
+
     /// A source is no longer configured.
     pub fn source_is_gone(&self, source: &str) {
+        self.sources().remove(source);
         for removed in [
             self.discovery_tasks.remove_label_values(&[source]),
             self.discovery_failures.remove_label_values(&[source]),
@@ -239,5 +256,16 @@ impl Instruments {
     /// What the registry holds now.
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
+    }
+
+    /// When a series of the registry began to count: with the process, or with its source.
+    pub fn created(&self, labels: &[(&str, &str)]) -> Time {
+        let source = labels.iter().find(|(name, _)| *name == SOURCE).map(|(_, source)| *source);
+        source.and_then(|source| self.sources().get(source).copied()).unwrap_or(self.clock.started())
+    }
+
+    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Time>> {
+        // Nothing under the lock can panic halfway through a change.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -99,6 +99,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, bounds: &[f64], now:
                 buckets: bucket_names(bounds).map(|le| found.get(&le).copied().unwrap_or(0)).collect(),
                 sum_micros: shown(row.try_get(4)?)?,
                 created: Time::from_micros(row.try_get(5)?),
+                exemplars: BTreeMap::new(),
             }
         } else {
             let histogram = Histogram::new(bounds, now);

@@ -1,18 +1,30 @@
 //! `GET /metrics`.
 
-use super::Web;
-use crate::metrics::{self, Polling};
+use super::{Web, accept};
+use crate::metrics::{self, Format, Polling};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 
-/// The text format, as Prometheus names it.
-const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-pub(super) async fn metrics(State(web): State<Web>) -> Response {
-    let snapshot = web.rooms.view.snapshot(web.settings().per_task_limit);
+pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let settings = web.settings();
+    let format = if accept::prefers_openmetrics(&headers) {
+        Format::OpenMetrics { created_samples: settings.created_samples }
+    } else {
+        Format::Text
+    };
+    let snapshot = web.rooms.view.snapshot(settings.per_task_limit);
     let now = web.rooms.clock.elapsed();
     let polling = web.rooms.schedule.with(|schedule| Polling { lag: schedule.lag(now), is_busy: !schedule.is_empty() });
-    let body = metrics::render(&snapshot, polling, &web.rooms.instruments);
-    ([(CONTENT_TYPE, TEXT_0_0_4)], body).into_response()
+    let body = metrics::render(&snapshot, polling, &web.rooms.instruments, format);
+    ([(CONTENT_TYPE, content_type(format)), (VARY, ACCEPT.as_str())], body).into_response()
+}
+
+/// The formats, as Prometheus names them.
+const fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+        Format::OpenMetrics { .. } => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    }
 }

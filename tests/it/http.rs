@@ -124,6 +124,9 @@ async fn what_is_asked_for_compressed_comes_compressed() {
     let (encoding, zipped) = get("gzip;q=1.0, identity;q=0.5").await;
     assert_eq!(encoding.unwrap(), "gzip");
     assert!(zipped.starts_with(&[0x1f, 0x8b]));
+    for encodings in ["gzip;q=0", "gzip;q=0, identity", "br"] {
+        assert_eq!(get(encodings).await.0, None, "{encodings}");
+    }
     let (encoding, plain) = get("identity").await;
     assert_eq!(encoding, None);
     assert!(plain.len() > 2 * zipped.len());

@@ -7,6 +7,7 @@ mod counting;
 mod deliveries;
 mod discovery;
 mod documents;
+mod exposition;
 mod four_ways;
 mod harness;
 mod http;

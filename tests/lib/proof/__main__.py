@@ -8,8 +8,6 @@ query of the dashboards gives data that makes sense; each of them, and each rule
 
 import contextlib
 import pathlib
-import signal
-import sys
 import tempfile
 import time
 
@@ -17,7 +15,7 @@ import pages
 import panels
 import rulebook
 from installation import SCRAPE_INTERVAL, Installation
-from processes import Failed
+from processes import main
 from report import Summary
 
 # Seconds for everything: some 100 are needed on two cores.
@@ -102,21 +100,5 @@ def prove(binary):
             summary.print()
 
 
-def out_of_time(*_):
-    """Ends the proof, and with it all programs."""
-    raise Failed(f"the proof took longer than {TIME_LIMIT} s")
-
-
-def main():
-    """Runs the proof; its exit code says whether it holds."""
-    signal.signal(signal.SIGALRM, out_of_time)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("proof: ended by SIGTERM"))
-    signal.alarm(TIME_LIMIT)
-    try:
-        prove(pathlib.Path(sys.argv[1]).resolve(strict=True))
-    except Failed as failure:
-        sys.exit(f"proof: {failure}")
-
-
 if __name__ == "__main__":
-    main()
+    main("proof", TIME_LIMIT, prove)

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import pathlib
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -146,3 +148,21 @@ def await_true(what, seconds, condition, *programs):
             last_error = f"; the last request failed: {error}"
         check(time.monotonic() < deadline, f"waited {seconds} s in vain until {what}{last_error}")
         time.sleep(0.1)
+
+
+def main(name, time_limit, prove):
+    """Runs `prove` with the exporter that the command line names; the exit code says whether all of it holds.
+
+    What is not done within `time_limit` seconds fails. All programs end in any case.
+    """
+
+    def out_of_time(*_):
+        raise Failed(f"it took longer than {time_limit} s")
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{name}: ended by SIGTERM"))
+    signal.alarm(time_limit)
+    try:
+        prove(pathlib.Path(sys.argv[1]).resolve(strict=True))
+    except Failed as failure:
+        sys.exit(f"{name}: {failure}")
