@@ -271,11 +271,6 @@ impl Schedule {
         self.failing.get(kind).copied().unwrap_or(0)
     }
 
-    /// How many tasks are polled.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Whether there is nothing to poll.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
