@@ -136,7 +136,7 @@ pub enum KeyError {
     },
 }
 
-const WAYS: &str = "give the key by api.api_key_file, by api.api_key or by the environment's DRAGDROPDO_API_KEY";
+const WAYS: &str = KeySource::HOW_TO_GIVE_ONE;
 
 fn read(source: &KeySource) -> Result<Headers, KeyError> {
     match source {
