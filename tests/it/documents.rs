@@ -4,6 +4,10 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
+mod command_line;
+mod configuration;
+mod limits;
+
 use crate::harness::{FakeApi, Scrape, Setup, operation, run};
 use dragdropdo_exporter::config;
 use serde_yaml::Value;
@@ -29,6 +33,39 @@ fn read(path: &Path) -> String {
 /// Fails with the whole list, so that one run tells everything that there is to mend.
 fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// A row of a table: its cells by the heads of their columns.
+type Row = BTreeMap<String, String>;
+
+/// The rows of a document's tables that are meant, each with the heading that its table stands under.
+fn rows(path: &str, is_meant: impl Fn(&Row) -> bool) -> Vec<(String, Row)> {
+    let (mut rows, mut heading, mut columns) = (Vec::new(), String::new(), Vec::new());
+    for line in read(Path::new(path)).lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            heading = text.trim_start_matches('#').trim().to_owned();
+        }
+        let Some(row) = line.strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
+            columns.clear();
+            continue;
+        };
+        let cells: Vec<String> = row.split('|').map(|cell| cell.trim().to_owned()).collect();
+        if columns.is_empty() {
+            columns = cells;
+            continue;
+        }
+        assert_eq!(cells.len(), columns.len(), "{path}: {line}");
+        let row: Row = columns.iter().cloned().zip(cells).collect();
+        if !row.values().all(|cell| cell.starts_with("---")) && is_meant(&row) {
+            rows.push((heading.clone(), row));
+        }
+    }
+    rows
+}
+
+/// What stands as code in a cell.
+fn code(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("no code: {cell}"))
 }
 
 /// A family: its type, and each label with its values.
