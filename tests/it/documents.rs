@@ -7,6 +7,7 @@
 mod command_line;
 mod configuration;
 mod limits;
+mod queries;
 
 use crate::harness::{FakeApi, Scrape, Setup, operation, run};
 use dragdropdo_exporter::config;
@@ -77,14 +78,11 @@ struct Family {
 
 /// The families in the tables of the document. A label that can have any value has none here.
 fn documented() -> BTreeMap<String, Family> {
-    let text = read(Path::new(METRICS));
     let mut families = BTreeMap::new();
-    for row in text.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, kind, labels, meaning] = cells[..] else { panic!("not name, type, labels and meaning: {row}") };
-        assert!(!meaning.is_empty(), "{row}");
-        let family = Family { kind: kind.to_owned(), labels: documented_labels(labels) };
-        assert!(families.insert(name.trim_matches('`').to_owned(), family).is_none(), "twice: {row}");
+    for (_, row) in rows(METRICS, |row| row.contains_key("metric")) {
+        assert!(!row["meaning"].is_empty(), "{row:?}");
+        let family = Family { kind: row["type"].clone(), labels: documented_labels(&row["labels"]) };
+        assert!(families.insert(code(&row["metric"]).to_owned(), family).is_none(), "twice: {row:?}");
     }
     families
 }
