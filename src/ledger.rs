@@ -118,7 +118,7 @@ impl Ledger {
             codes,
             inbox,
             lists: Lists::default(),
-            expiries: Expiries::default(),
+            expiries: Expiries::new(now),
             set_aside: HashSet::new(),
             refused: HashSet::new(),
             waiting: HashMap::new(),
@@ -295,7 +295,7 @@ impl Ledger {
         self.unlist(batch);
         // Shorter times may be over sooner than was noted.
         for record in self.rooms.view.tasks_that(|_| true) {
-            self.expiries.note(&record, &self.settings.policy);
+            self.expiries.note_anew(&record, &self.settings.policy, now);
         }
         Ok(())
     }

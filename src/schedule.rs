@@ -189,11 +189,14 @@ impl Schedule {
         self.gate.set_back(job, setback, retry_after, now);
         let failures = self.slots.get(&job.id).map_or(0, |slot| slot.failures);
         let wait = self.backoff(failures);
-        let retry_after = retry_after.filter(|_| setback == Setback::Unavailable).unwrap_or_default();
+        let retry_after = retry_after.filter(|_| setback == Setback::Unavailable).unwrap_or_default().min(MAX_BACKOFF);
+        if let Some(slot) = self.slots.get_mut(&job.id) {
+            slot.held_until = now + retry_after;
+        }
         let due = |slot: &Slot| match setback {
             // All requests are held back. Then others are tried before it, or a single task could keep the hold up.
             Setback::RateLimited | Setback::KeyRejected => slot.due.max(now),
-            Setback::Forbidden | Setback::Unavailable | Setback::Other => now + wait.max(retry_after.min(MAX_BACKOFF)),
+            Setback::Forbidden | Setback::Unavailable | Setback::Other => now + wait.max(retry_after),
         };
         // A file that cannot be asked for must not hide the task's others.
         self.put_back(&job.id, Ask::Task, due, |slot| {
@@ -203,7 +206,6 @@ impl Schedule {
         });
         self.clear_error(&job.id);
         if let Some(slot) = self.slots.get_mut(&job.id) {
-            slot.held_until = now + retry_after.min(MAX_BACKOFF);
             *self.failing.entry(error.kind).or_default() += 1;
             slot.last_error = Some(error);
         }
@@ -269,11 +271,6 @@ impl Schedule {
         self.failing.get(kind).copied().unwrap_or(0)
     }
 
-    /// How many tasks are polled.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Whether there is nothing to poll.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -322,7 +319,9 @@ impl Schedule {
         let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.in_flight) else { return };
         self.out.remove(&(slot.dispatched, id.clone()));
         slot.due = due(slot);
-        if let Some(at) = slot.forward.take().filter(|at| *at < slot.due) {
+        // The answer may have asked to be left alone for longer than was known when the webhook came.
+        let forward = slot.forward.take().map(|at| at.max(slot.held_until));
+        if let Some(at) = forward.filter(|at| *at < slot.due) {
             slot.due = at;
             slot.early = Some(at);
         }

@@ -136,7 +136,7 @@ pub enum KeyError {
     },
 }
 
-const WAYS: &str = "give the key by api.api_key_file, by api.api_key or by the environment's DRAGDROPDO_API_KEY";
+const WAYS: &str = KeySource::HOW_TO_GIVE_ONE;
 
 fn read(source: &KeySource) -> Result<Headers, KeyError> {
     match source {
@@ -193,6 +193,7 @@ mod tests {
     use super::*;
     use std::fs;
     use tempfile::TempDir;
+    use tokio::task::JoinHandle;
 
     fn file(folder: &TempDir, text: &str) -> PathBuf {
         let path = folder.path().join("key");
@@ -202,6 +203,28 @@ mod tests {
 
     fn plain(key: &Key) -> String {
         key.value(KeyHeader::XD3ApiKey).to_str().unwrap().to_owned()
+    }
+
+    /// A key, and the task that watches it.
+    struct Watched {
+        key: Key,
+        changes: watch::Receiver<u64>,
+        cancel: CancellationToken,
+        watching: JoinHandle<()>,
+    }
+
+    impl Watched {
+        fn of(source: KeySource) -> Self {
+            let key = Key::open(&source).unwrap();
+            let cancel = CancellationToken::new();
+            let watching = tokio::spawn(key.clone().watch(cancel.clone()));
+            Self { changes: key.changes(), key, cancel, watching }
+        }
+
+        async fn end(self) {
+            self.cancel.cancel();
+            self.watching.await.unwrap();
+        }
     }
 
     #[test]
@@ -268,29 +291,21 @@ mod tests {
     async fn a_rewritten_file_is_a_new_key() {
         let folder = TempDir::new().unwrap();
         let path = file(&folder, "first");
-        let key = Key::open(&KeySource::File(path.clone())).unwrap();
-        let mut changes = key.changes();
-        let cancel = CancellationToken::new();
-        let watching = tokio::spawn(key.clone().watch(cancel.clone()));
+        let mut watched = Watched::of(KeySource::File(path.clone()));
 
         tokio::time::sleep(3 * REREAD_INTERVAL).await;
-        assert!(!changes.has_changed().unwrap(), "nothing changed");
+        assert!(!watched.changes.has_changed().unwrap(), "nothing changed");
         fs::write(&path, "second\n").unwrap();
-        changes.changed().await.unwrap();
-        assert_eq!(plain(&key), "second");
-
-        cancel.cancel();
-        watching.await.unwrap();
+        watched.changes.changed().await.unwrap();
+        assert_eq!(plain(&watched.key), "second");
+        watched.end().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_key_stays_while_the_file_holds_none() {
         let folder = TempDir::new().unwrap();
         let path = file(&folder, "first");
-        let key = Key::open(&KeySource::File(path.clone())).unwrap();
-        let mut changes = key.changes();
-        let cancel = CancellationToken::new();
-        let watching = tokio::spawn(key.clone().watch(cancel.clone()));
+        let mut watched = Watched::of(KeySource::File(path.clone()));
 
         for broken in [None, Some(""), Some("two words")] {
             match broken {
@@ -298,17 +313,15 @@ mod tests {
                 Some(text) => fs::write(&path, text).unwrap(),
             }
             tokio::time::sleep(2 * REREAD_INTERVAL).await;
-            assert_eq!(plain(&key), "first");
+            assert_eq!(plain(&watched.key), "first");
         }
         fs::write(&path, "first").unwrap();
         tokio::time::sleep(2 * REREAD_INTERVAL).await;
-        assert!(!changes.has_changed().unwrap(), "the same key came back");
+        assert!(!watched.changes.has_changed().unwrap(), "the same key came back");
         fs::write(&path, "second").unwrap();
-        changes.changed().await.unwrap();
-        assert_eq!(*changes.borrow(), 1);
-
-        cancel.cancel();
-        watching.await.unwrap();
+        watched.changes.changed().await.unwrap();
+        assert_eq!(*watched.changes.borrow(), 1);
+        watched.end().await;
     }
 
     #[cfg(unix)]
@@ -323,27 +336,20 @@ mod tests {
         }
         symlink("v1", at("..data")).unwrap();
         symlink("..data/key", at("key")).unwrap();
-        let key = Key::open(&KeySource::File(at("key"))).unwrap();
-        let mut changes = key.changes();
-        let cancel = CancellationToken::new();
-        let watching = tokio::spawn(key.clone().watch(cancel.clone()));
+        let mut watched = Watched::of(KeySource::File(at("key")));
 
         symlink("v2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        changes.changed().await.unwrap();
-        assert_eq!(plain(&key), "second");
-
-        cancel.cancel();
-        watching.await.unwrap();
+        watched.changes.changed().await.unwrap();
+        assert_eq!(plain(&watched.key), "second");
+        watched.end().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn watching_an_inline_key_ends_when_cancelled() {
-        let cancel = CancellationToken::new();
-        let watching = tokio::spawn(Key::open(&KeySource::Inline("k".into())).unwrap().watch(cancel.clone()));
+        let watched = Watched::of(KeySource::Inline("k".into()));
         tokio::time::sleep(3 * REREAD_INTERVAL).await;
-        assert!(!watching.is_finished());
-        cancel.cancel();
-        watching.await.unwrap();
+        assert!(!watched.watching.is_finished());
+        watched.end().await;
     }
 }

@@ -11,13 +11,20 @@ use std::time::Duration;
 const FIRST_POLL: Duration = Duration::from_secs(5 * 60);
 
 /// The moment at which to look at each task, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Expiries {
+    /// When this process began: what was heard of a task before says nothing of what became of it since.
+    began: Time,
     moments: BTreeSet<(Time, TaskId)>,
     by_task: HashMap<TaskId, Time>,
 }
 
 impl Expiries {
+    /// No moments yet, in a process that begins now.
+    pub(super) fn new(began: Time) -> Self {
+        Self { began, moments: BTreeSet::new(), by_task: HashMap::new() }
+    }
+
     /// Notes when a task is to be looked at, as its record stands now.
     pub(super) fn note(&mut self, record: &TaskRecord, policy: &Policy) {
         self.set(&record.id, transition::deadline(record, policy));
@@ -27,6 +34,16 @@ impl Expiries {
     pub(super) fn note_unpolled(&mut self, record: &TaskRecord, policy: &Policy, now: Time) {
         let deadline = transition::deadline(record, policy);
         let earliest = if record.settled.is_some() { now } else { now.after(FIRST_POLL) };
+        self.set(&record.id, deadline.map(|at| at.max(earliest)));
+    }
+
+    /// The same under another policy, whose shorter times may be over already. A task that this process has not heard of
+    /// keeps what is left of the time for its first poll.
+    pub(super) fn note_anew(&mut self, record: &TaskRecord, policy: &Policy, now: Time) {
+        let deadline = transition::deadline(record, policy);
+        let is_heard_of = [record.last_unfinished, record.not_found_since].iter().flatten().any(|at| *at >= self.began);
+        let noted = self.by_task.get(&record.id).filter(|_| record.settled.is_none() && !is_heard_of);
+        let earliest = noted.map_or(now, |noted| now.after(FIRST_POLL).min(*noted));
         self.set(&record.id, deadline.map(|at| at.max(earliest)));
     }
 
@@ -63,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_task_has_one_moment_which_moves() {
-        let mut expiries = Expiries::default();
-        let id = TaskId::new("a").unwrap();
         let at = Time::from_micros;
+        let mut expiries = Expiries::new(at(0));
+        let id = TaskId::new("a").unwrap();
         for moment in [Some(at(5)), Some(at(9)), Some(at(7))] {
             expiries.set(&id, moment);
         }

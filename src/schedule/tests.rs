@@ -316,6 +316,15 @@ fn a_webhook_leaves_a_task_alone_for_as_long_as_its_503_asks() {
 }
 
 #[test]
+fn a_webhook_during_the_very_poll_that_a_503_answers_waits_as_long_as_it_asks() {
+    let mut schedule = schedule(&["a"]);
+    let job = take_next(&mut schedule);
+    schedule.bring_forward(&job.id, secs(1));
+    fail(&mut schedule, &job, Setback::Unavailable, Some(60), secs(2));
+    assert_eq!(schedule.next_at(), Some(secs(62)));
+}
+
+#[test]
 fn a_shorter_interval_holds_for_tasks_that_wait_too() {
     let mut schedule = schedule(&["a"]);
     let job = take_next(&mut schedule);

@@ -4,6 +4,11 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
+mod command_line;
+mod configuration;
+mod limits;
+mod queries;
+
 use crate::harness::{FakeApi, Scrape, Setup, operation, run};
 use dragdropdo_exporter::config;
 use serde_yaml::Value;
@@ -31,6 +36,39 @@ fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
+/// A row of a table: its cells by the heads of their columns.
+type Row = BTreeMap<String, String>;
+
+/// The rows of a document's tables that are meant, each with the heading that its table stands under.
+fn rows(path: &str, is_meant: impl Fn(&Row) -> bool) -> Vec<(String, Row)> {
+    let (mut rows, mut heading, mut columns) = (Vec::new(), String::new(), Vec::new());
+    for line in read(Path::new(path)).lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            heading = text.trim_start_matches('#').trim().to_owned();
+        }
+        let Some(row) = line.strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
+            columns.clear();
+            continue;
+        };
+        let cells: Vec<String> = row.split('|').map(|cell| cell.trim().to_owned()).collect();
+        if columns.is_empty() {
+            columns = cells;
+            continue;
+        }
+        assert_eq!(cells.len(), columns.len(), "{path}: {line}");
+        let row: Row = columns.iter().cloned().zip(cells).collect();
+        if !row.values().all(|cell| cell.starts_with("---")) && is_meant(&row) {
+            rows.push((heading.clone(), row));
+        }
+    }
+    rows
+}
+
+/// What stands as code in a cell.
+fn code(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|rest| rest.split('`').next()).unwrap_or_else(|| panic!("no code: {cell}"))
+}
+
 /// A family: its type, and each label with its values.
 #[derive(Debug, Default)]
 struct Family {
@@ -40,14 +78,11 @@ struct Family {
 
 /// The families in the tables of the document. A label that can have any value has none here.
 fn documented() -> BTreeMap<String, Family> {
-    let text = read(Path::new(METRICS));
     let mut families = BTreeMap::new();
-    for row in text.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, kind, labels, meaning] = cells[..] else { panic!("not name, type, labels and meaning: {row}") };
-        assert!(!meaning.is_empty(), "{row}");
-        let family = Family { kind: kind.to_owned(), labels: documented_labels(labels) };
-        assert!(families.insert(name.trim_matches('`').to_owned(), family).is_none(), "twice: {row}");
+    for (_, row) in rows(METRICS, |row| row.contains_key("metric")) {
+        assert!(!row["meaning"].is_empty(), "{row:?}");
+        let family = Family { kind: row["type"].clone(), labels: documented_labels(&row["labels"]) };
+        assert!(families.insert(code(&row["metric"]).to_owned(), family).is_none(), "twice: {row:?}");
     }
     families
 }

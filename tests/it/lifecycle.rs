@@ -188,3 +188,42 @@ async fn a_task_that_never_ends_is_given_up_once() {
     assert_eq!(api.asked().len() - asked, api.count("another"));
     exporter.shows(&given_up).await;
 }
+
+#[tokio::test]
+async fn a_reload_gives_up_no_task_before_its_first_poll_and_another_at_once() {
+    let api = FakeApi::start().await;
+    let running = || [operation("in_progress", &[])];
+    api.answers("seen", running());
+    let submitted = before(now(), 7200).to_string();
+    let mut setup = taking_webhooks(&api, "{poll: {abandon_after: 3h}, api: {timeout: 300ms}, retention: 1w}");
+    setup.argument("--web.enable-lifecycle");
+    let exporter = setup.start().await;
+    assert_eq!(register(&exporter, &json!({"id": "seen", "submitted_at": submitted})).await, 201);
+    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
+    exporter.terminate().await;
+
+    // The API says nothing now, of a task that was seen before this start, and of one that never was.
+    api.answers("polled", running());
+    api.otherwise(operation("in_progress", &[]).after(Duration::from_secs(3600)));
+    api.answers("seen", [operation("in_progress", &[]).after(Duration::from_secs(3600))]);
+    let exporter = setup.start().await;
+    for id in ["unseen", "polled"] {
+        assert_eq!(register(&exporter, &json!({"id": id, "group": id, "submitted_at": submitted})).await, 201);
+    }
+    exporter.shows(&[("dragdropdo_tasks{group=polled,state=in_progress}", 1.0)]).await;
+    setup.configure("poll: {abandon_after: 1h}");
+    for _ in 0..2 {
+        let reloaded = exporter.request(Method::POST, "/-/reload").send().await.unwrap();
+        assert_eq!(reloaded.status().as_u16(), 200);
+    }
+    exporter.shows(&[("dragdropdo_tasks_dropped_total{group=polled,reason=abandoned}", 1.0)]).await;
+    assert_eq!(tracked(&exporter).await, ["seen", "unseen"]);
+
+    // Their first polls show that they have ended.
+    for id in ["seen", "unseen"] {
+        api.answers(id, [operation("completed", &[])]);
+    }
+    let finished = |group: &str| format!("dragdropdo_tasks_finished_total{{group={group},outcome=completed}}");
+    let scrape = exporter.shows(&[(&finished("default"), 1.0), (&finished("unseen"), 1.0)]).await;
+    assert_eq!(scrape.sum("dragdropdo_tasks_dropped_total"), 1.0);
+}

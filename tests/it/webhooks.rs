@@ -319,27 +319,35 @@ async fn a_webhook_brings_the_poll_forward_and_its_time_ends_the_task_where_it_c
     assert_eq!(api.count("between"), 2);
 }
 
+/// Registers the task `t`, which the API shows unfinished, and waits until that has been seen; when it was submitted.
+async fn running_task(exporter: &Exporter) -> Time {
+    let submitted = before(now(), 100);
+    assert_eq!(register(exporter, &json!({"id": "t", "submitted_at": submitted.to_string()})).await, 201);
+    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
+    submitted
+}
+
+/// Waits until a task has completed: the first, and its latency is exactly this.
+async fn the_one_latency_is(exporter: &Exporter, exact: Duration) {
+    let count = "dragdropdo_task_completion_latency_seconds_count{state=completed}";
+    let scrape = exporter.shows(&[(count, 1.0)]).await;
+    let sum = scrape.value("dragdropdo_task_completion_latency_seconds_sum{state=completed}");
+    assert!((sum - exact.as_secs_f64()).abs() < 1e-6, "{sum} and {exact:?}");
+}
+
 #[tokio::test]
 async fn an_end_announced_again_and_again_is_the_earliest_that_can_be_right() {
     let api = FakeApi::start().await;
     api.answers("t", [unfinished()]);
     let exporter = taking_webhooks(&api, SELDOM).start().await;
-    let submitted = before(now(), 100);
-    assert_eq!(register(&exporter, &json!({"id": "t", "submitted_at": submitted.to_string()})).await, 201);
-    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
+    let submitted = running_task(&exporter).await;
     // It takes its time, so that all deliveries are in before the answer.
     api.answers("t", [completed().after(Duration::from_secs(2))]);
     let at = now();
     for announced in [before(at, -2), before(at, 90), at, before(at, -1), before(at, 80), at] {
         assert_eq!(deliver(&exporter, &ended("t", announced)).await, 204);
     }
-    let count = "dragdropdo_task_completion_latency_seconds_count{state=completed}";
-    let scrape = exporter.shows(&[(count, 1.0)]).await;
-    let (sum, exact) = (
-        scrape.value("dragdropdo_task_completion_latency_seconds_sum{state=completed}"),
-        at.since(submitted).as_secs_f64(),
-    );
-    assert!((sum - exact).abs() < 1e-6, "{sum} and {exact}");
+    the_one_latency_is(&exporter, at.since(submitted)).await;
 }
 
 #[tokio::test]
@@ -473,9 +481,7 @@ async fn a_delivery_is_durable_before_it_is_acknowledged() {
     let setup = taking_webhooks(&api, &format!("{{{SELDOM}, api: {{timeout: 1h}}}}"));
     let database = setup.path("exporter.db");
     let exporter = setup.start().await;
-    let submitted = before(now(), 100);
-    assert_eq!(register(&exporter, &json!({"id": "t", "submitted_at": submitted.to_string()})).await, 201);
-    exporter.shows(&[("dragdropdo_tasks{state=in_progress}", 1.0)]).await;
+    let submitted = running_task(&exporter).await;
 
     // While somebody else holds the database, nothing is acknowledged.
     let mut other = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
@@ -501,13 +507,7 @@ async fn a_delivery_is_durable_before_it_is_acknowledged() {
 
     api.answers("t", [completed()]);
     let exporter = setup.start().await;
-    let count = "dragdropdo_task_completion_latency_seconds_count{state=completed}";
-    let scrape = exporter.shows(&[(count, 1.0)]).await;
-    let (sum, exact) = (
-        scrape.value("dragdropdo_task_completion_latency_seconds_sum{state=completed}"),
-        at.since(submitted).as_secs_f64(),
-    );
-    assert!((sum - exact).abs() < 1e-6, "{sum} and {exact}");
+    the_one_latency_is(&exporter, at.since(submitted)).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
     python3 tests/lib/proof BINARY      BINARY is the exporter
 
 In this order: a healthy run pages nobody; a failing file pages; a restart of the exporter pages nobody again; every
-query of the dashboards gives data that makes sense; each of them, and each rule, notices when a metric is renamed.
+query of the dashboards gives data that makes sense; each of them, and each rule, notices when a metric is renamed; the
+queries of the documents give data, too.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import pathlib
 import tempfile
 import time
 
+import examples
 import pages
 import panels
 import rulebook
@@ -75,6 +77,7 @@ class Proof:
         panels.check(self._prometheus, one, moments)
         panels.check_mutations(self._prometheus, everything, moments, self._summary)
         rulebook.check_mutations(self._prometheus, moments, self._summary)
+        examples.check(self._prometheus, moments, self._summary)
 
     def alerts(self):
         """Shows that what has happened has been told, and nothing else."""

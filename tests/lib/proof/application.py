@@ -4,13 +4,13 @@ import contextlib
 import datetime
 import hashlib
 import hmac
-import http.server
 import itertools
 import json
 import threading
 import urllib.error
 
 from processes import Failed, check, fetch, fetch_json
+from server import Handler, Server
 
 # They open nothing but the simulated API and the exporter of this proof.
 API_KEY = "d3_live_proof"
@@ -50,7 +50,7 @@ class Application:
         self._write_list()
         application = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class List(Handler):
             """Serves the list of tasks for HTTP discovery."""
 
             def do_GET(self):
@@ -62,23 +62,8 @@ class Application:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_):
-                """Says nothing."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.lists_url = f"http://127.0.0.1:{self._server.server_port}/tasks"
-
-    @contextlib.contextmanager
-    def serving_lists(self):
-        """Serves the list of tasks for HTTP discovery until the block ends."""
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        self.lists = Server(List)
+        self.lists_url = f"{self.lists.url}/tasks"
 
     @contextlib.contextmanager
     def working(self):

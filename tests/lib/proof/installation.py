@@ -65,9 +65,10 @@ class Installation:
         self._api = f"127.0.0.1:{free_port()}"
         self._exporter = f"127.0.0.1:{free_port()}"
         self.exporter_url = f"http://{self._exporter}"
-        self.receiver = stack.enter_context(Receiver().serving())
+        self.receiver = Receiver()
+        stack.enter_context(self.receiver.server.serving())
         self.application = Application(f"http://{self._api}", self.exporter_url, folder)
-        stack.enter_context(self.application.serving_lists())
+        stack.enter_context(self.application.lists.serving())
 
         self._api_program = None
         # What became of the operations of simulated APIs that have ended.

@@ -1,11 +1,11 @@
 """The one who is paged: takes Alertmanager's notifications and remembers when each came."""
 
-import contextlib
 import dataclasses
-import http.server
 import json
 import threading
 import time
+
+from server import Handler, Server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Receiver:
         self._pages = []
         receiver = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Notifications(Handler):
             """Takes notifications."""
 
             def do_POST(self):
@@ -47,11 +47,8 @@ class Receiver:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, *_):
-                """Says nothing: the pages are checked, not read."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.server = Server(Notifications)
+        self.url = self.server.url
 
     def take(self, received, path, notification):
         """Remembers a notification's alerts."""
@@ -78,15 +75,3 @@ class Receiver:
                 for page in self._pages
                 if (name is None or page.name == name) and (status is None or page.status == status)
             ]
-
-    @contextlib.contextmanager
-    def serving(self):
-        """Serves until the block ends."""
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
