@@ -4,15 +4,6 @@
 
 use super::value::{Problem, Section, Value};
 
-/// A path that is null by default.
-pub(super) fn path(section: &mut Section<'_>, key: &'static str) -> Result<(), Problem> {
-    let Some(value) = section.get(key).and_then(Value::some) else { return Ok(()) };
-    match value.text() {
-        Some(_) => Err(not_yet(&value, "null")),
-        None => Err(value.wrong("the path of a file, or null")),
-    }
-}
-
 /// A boolean that is false by default.
 pub(super) fn truth(section: &mut Section<'_>, key: &'static str) -> Result<(), Problem> {
     let Some(value) = section.get(key) else { return Ok(()) };
