@@ -15,9 +15,13 @@ mod watch;
 pub use error::AccessError;
 pub use passwords::Verdict;
 
+use crate::clock::Clock;
 use crate::config::{ClientAuth, WebConfigFile};
 use crate::listener::TlsSource;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 use material::Material;
 use passwords::Passwords;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -30,11 +34,14 @@ use tls::ServerConfigs;
 pub struct Access {
     rules: Arc<RwLock<Arc<Rules>>>,
     passwords: Arc<Passwords>,
+    clock: Clock,
 }
 
 /// What a web config file makes, ready to be put in force.
 #[derive(Debug)]
 pub struct Loaded(Rules);
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>;
 
 /// Where rules come from, and what the files held.
 #[derive(Clone, Debug)]
@@ -43,13 +50,14 @@ struct Origin {
     digest: [u8; 32],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rules {
     file: WebConfigFile,
     tls: Option<ServerConfigs>,
-    limiter: Option<Arc<DefaultDirectRateLimiter>>,
     /// `None` without a web config file.
     origin: Option<Origin>,
+    /// Made when the rules are put in force.
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl Loaded {
@@ -60,7 +68,7 @@ impl Loaded {
     /// What can't be read or used, and what to do.
     pub fn open(path: Option<&Path>) -> Result<Self, AccessError> {
         match path {
-            None => Ok(Self(Rules::new(WebConfigFile::default(), None, None))),
+            None => Ok(Self(Rules::default())),
             Some(path) => Self::of(Material::read(path)?, path),
         }
     }
@@ -68,14 +76,7 @@ impl Loaded {
     fn of(material: Material, path: &Path) -> Result<Self, AccessError> {
         let tls = tls::server_configs(&material)?;
         let origin = Origin { path: path.to_owned(), digest: material.digest };
-        Ok(Self(Rules::new(material.file, tls, Some(origin))))
-    }
-}
-
-impl Rules {
-    fn new(file: WebConfigFile, tls: Option<ServerConfigs>, origin: Option<Origin>) -> Self {
-        let quota = file.rate_limit.and_then(|rate| Some(Quota::with_period(rate.interval)?.allow_burst(rate.burst)));
-        Self { file, tls, limiter: quota.map(|quota| Arc::new(RateLimiter::direct(quota))), origin }
+        Ok(Self(Rules { file: material.file, tls, origin: Some(origin), limiter: None }))
     }
 }
 
@@ -85,8 +86,10 @@ impl Access {
     /// # Errors
     ///
     /// A system that gives no random numbers.
-    pub fn new(loaded: Loaded) -> Result<Self, rand::rngs::SysError> {
-        Ok(Self { rules: Arc::new(RwLock::new(Arc::new(loaded.0))), passwords: Arc::new(Passwords::new()?) })
+    pub fn new(loaded: Loaded, clock: Clock) -> Result<Self, rand::rngs::SysError> {
+        let mut rules = loaded.0;
+        rules.limiter = limiter(&rules.file, &clock);
+        Ok(Self { rules: Arc::new(RwLock::new(Arc::new(rules))), passwords: Arc::new(Passwords::new()?), clock })
     }
 
     /// Whether others can be put in force while the exporter runs.
@@ -115,10 +118,9 @@ impl Access {
         let (old, new) = (&rules.file.users, &loaded.0.file.users);
         self.passwords.retain(|name| old.get(name) == new.get(name));
         let mut new_rules = loaded.0;
-        if rules.file.rate_limit == new_rules.file.rate_limit {
-            // What has been spent stays spent.
-            new_rules.limiter.clone_from(&rules.limiter);
-        }
+        // What has been spent stays spent.
+        let is_same_rate = rules.file.rate_limit == new_rules.file.rate_limit;
+        new_rules.limiter = if is_same_rate { rules.limiter.clone() } else { limiter(&new_rules.file, &self.clock) };
         *rules = Arc::new(new_rules);
     }
 
@@ -170,6 +172,12 @@ impl Access {
     fn rules(&self) -> Arc<Rules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn limiter(file: &WebConfigFile, clock: &Clock) -> Option<Arc<Limiter>> {
+    let rate = file.rate_limit?;
+    let quota = Quota::with_period(rate.interval)?.allow_burst(rate.burst);
+    Some(Arc::new(RateLimiter::direct_with_clock(quota, clock.clone())))
 }
 
 /// What would be open under `new` that is closed under `old`, if anything.

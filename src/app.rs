@@ -138,7 +138,7 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         None => None,
     };
     let prepared = Prepared::new(&config, &clock)?;
-    let access = Access::new(Loaded::open(config.web.config_file.as_deref())?)?;
+    let access = Access::new(Loaded::open(config.web.config_file.as_deref())?, clock.clone())?;
     let mut store = Store::open(&config.storage.url, &config.metrics.latency_buckets).await?;
     let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await?, &config.metrics.latency_buckets);
     let outcomes = RequestOutcome::ALL.map(RequestOutcome::as_str);

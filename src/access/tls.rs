@@ -127,17 +127,14 @@ fn certificate(
             "holds no private key that can be read: it must be PEM, with BEGIN PRIVATE KEY lines and without a passphrase",
         )
     })?;
-    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            wrong(&tls.key, "is not the key of the certificate: give the two that belong together")
+    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+        if let rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) = error {
+            return wrong(&tls.key, "is not the key of the certificate: give the two that belong together");
         }
-        rustls::Error::InvalidCertificate(problem) => {
-            wrong(&tls.certificate, &format!("can't be served: {problem:?}; make the certificate anew"))
+        if let rustls::Error::InvalidCertificate(problem) = error {
+            return wrong(&tls.certificate, &format!("can't be served: {problem}; make the certificate anew"));
         }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is another's, and open")]
-        other => {
-            wrong(&tls.key, &format!("can't be used: {other}; make the key anew, RSA of 2048 bits or more, or ECDSA"))
-        }
+        wrong(&tls.key, &format!("can't be used: {error}; make the key anew, RSA of 2048 bits or more, or ECDSA"))
     })?;
     Ok(Arc::new(SingleCertAndKey::from(certified)))
 }

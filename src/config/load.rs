@@ -265,9 +265,11 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
                 prop_assert!((1..=text.chars().count() + 1).contains(&column), "{}: column {}", what, column);
                 Ok(())
             }
-            Err(error @ (ConfigError::Unreadable { .. } | ConfigError::TooLarge { .. })) => {
-                Err(TestCaseError::fail(error.to_string()))
-            }
+            Err(
+                error @ (ConfigError::Unreadable { .. }
+                | ConfigError::UnreadableWebConfig { .. }
+                | ConfigError::TooLarge { .. }),
+            ) => Err(TestCaseError::fail(error.to_string())),
         }
     }
 }
