@@ -75,7 +75,7 @@ impl Watch {
                 self.refused = None;
             }
             Err(error) => {
-                tracing::warn!(%path, %error, "the changed web config file is not in force, and what was stays: {error}");
+                tracing::warn!(%path, %error, "keeping the last web config: {error}");
                 self.refused = Some(seen);
             }
         }

@@ -18,4 +18,5 @@ mod restarts;
 mod scale;
 mod simulator;
 mod sources;
+mod web_config;
 mod webhooks;
