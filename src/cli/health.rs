@@ -3,8 +3,8 @@
 use super::Failure;
 use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::{Certificate, Client};
-use std::path::PathBuf;
+use reqwest::{Certificate, Client, Identity};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest that a healthy exporter may take to answer.
@@ -21,6 +21,12 @@ pub(super) struct HealthArgs {
     /// Takes any certificate of the exporter: for asking over loopback, whose name it does not have.
     #[arg(long, conflicts_with = "ca_file", env = "DRAGDROPDO_EXPORTER_HEALTH_INSECURE_SKIP_VERIFY")]
     insecure_skip_verify: bool,
+    /// PEM file with a certificate to show, where the exporter asks for one.
+    #[arg(long, value_name = "FILE", requires = "key_file", env = "DRAGDROPDO_EXPORTER_HEALTH_CERT_FILE")]
+    cert_file: Option<PathBuf>,
+    /// PEM file with the private key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "cert_file", env = "DRAGDROPDO_EXPORTER_HEALTH_KEY_FILE")]
+    key_file: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &HealthArgs) -> Result<(), Failure> {
@@ -37,17 +43,23 @@ async fn ask(args: &HealthArgs) -> anyhow::Result<()> {
 }
 
 fn client(args: &HealthArgs) -> anyhow::Result<Client> {
-    let builder = Client::builder().no_proxy().timeout(TIMEOUT);
-    let builder = match &args.ca_file {
-        Some(path) => {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read --ca-file {}", path.display()))?;
-            let roots = Certificate::from_pem_bundle(&pem).ok().filter(|roots| !roots.is_empty());
-            let none = || format!("--ca-file {} holds no certificate: it must be PEM", path.display());
-            builder.tls_certs_only(roots.with_context(none)?)
-        }
+    let mut builder = Client::builder().no_proxy().timeout(TIMEOUT);
+    if let Some(path) = &args.ca_file {
+        let roots = Certificate::from_pem_bundle(&read(path)?).ok().filter(|roots| !roots.is_empty());
+        let roots = roots.with_context(|| format!("{} holds no certificate: it must be PEM", path.display()))?;
+        builder = builder.tls_certs_only(roots);
+    } else if args.insecure_skip_verify {
         // Without roots of its own, an image that has none of the system's would have no client.
-        None if args.insecure_skip_verify => builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true),
-        None => builder,
-    };
+        builder = builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true);
+    }
+    if let (Some(cert_file), Some(key_file)) = (&args.cert_file, &args.key_file) {
+        let pem = [read(cert_file)?, b"\n".to_vec(), read(key_file)?].concat();
+        let none = || format!("{} and {} hold no certificate with its key", cert_file.display(), key_file.display());
+        builder = builder.identity(Identity::from_pem(&pem).with_context(none)?);
+    }
     builder.build().context("no client can be made")
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -2,7 +2,7 @@
 
 use super::certificates::Authority;
 use super::{CERTIFICATE, Served, plain, showing, trusting, users, with_certificate};
-use crate::harness::run;
+use crate::harness::{Setup, run};
 use rcgen::SanType;
 use reqwest::tls::Version;
 use reqwest::{Client, Method};
@@ -178,11 +178,10 @@ async fn connections_that_say_nothing_and_idle_ones_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_health_check_trusts_the_ca_that_it_is_given_or_nobody_or_anybody() {
     let (setup, servers) = with_certificate(&format!("{}{}", tls(""), users(&["ann"]))).await;
+    let served = Served::start(&setup).await;
     std::fs::write(setup.path("ca.crt"), servers.pem()).unwrap();
     std::fs::write(setup.path("other.crt"), Authority::new("strangers").pem()).unwrap();
     std::fs::write(setup.path("empty.crt"), "").unwrap();
-    let served = Served::start(&setup).await;
-    let url = format!("--url={}/-/healthy", served.base);
     for (options, environment, code, says) in [
         (&["--ca-file=ca.crt"][..], &[][..], 0, ""),
         (&["--insecure-skip-verify"], &[], 0, ""),
@@ -190,13 +189,43 @@ async fn a_health_check_trusts_the_ca_that_it_is_given_or_nobody_or_anybody() {
         (&[], &[("DRAGDROPDO_EXPORTER_HEALTH_INSECURE_SKIP_VERIFY", "true")], 0, ""),
         (&[], &[], 1, "does not answer"),
         (&["--ca-file=other.crt"], &[], 1, "does not answer"),
-        (&["--ca-file=empty.crt"], &[], 1, "--ca-file empty.crt holds no certificate: it must be PEM"),
-        (&["--ca-file=none.crt"], &[], 1, "cannot read --ca-file none.crt: No such file"),
+        (&["--ca-file=empty.crt"], &[], 1, "empty.crt holds no certificate: it must be PEM"),
+        (&["--ca-file=none.crt"], &[], 1, "cannot read none.crt: No such file"),
         (&["--ca-file=ca.crt", "--insecure-skip-verify"], &[], 2, "cannot be used with"),
+        (&["--cert-file=ca.crt"], &[], 2, "--key-file"),
     ] {
-        let arguments = [&["healthcheck", &url], options].concat();
-        let ended = run(setup.path(".").as_path(), &arguments, environment).await;
-        assert_eq!(ended.code, Some(code), "{options:?} {environment:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(says), "{options:?}: {}", ended.stderr);
+        check_health(&setup, &served, (options, environment), code, says).await;
     }
+}
+
+#[tokio::test]
+async fn a_health_check_shows_the_certificate_that_it_is_given() {
+    let own = Authority::new("clients");
+    let auth = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt";
+    let (setup, _) = with_certificate(&tls(auth)).await;
+    std::fs::write(setup.path("clients.crt"), own.pem()).unwrap();
+    let pair = own.client(vec![]);
+    std::fs::write(setup.path("health.crt"), pair.certificate).unwrap();
+    std::fs::write(setup.path("health.key"), pair.key).unwrap();
+    let served = Served::start(&setup).await;
+    let shown = ["--insecure-skip-verify", "--cert-file=health.crt", "--key-file=health.key"];
+    check_health(&setup, &served, (&shown, &[]), 0, "").await;
+    check_health(&setup, &served, (&shown[..1], &[]), 1, "does not answer").await;
+    let without_key = ["--insecure-skip-verify", "--cert-file=health.crt", "--key-file=health.crt"];
+    check_health(&setup, &served, (&without_key, &[]), 1, "hold no certificate with its key").await;
+}
+
+/// Runs a health check with these options and variables, and checks its exit code and what it says.
+async fn check_health(
+    setup: &Setup,
+    served: &Served,
+    (options, environment): (&[&str], &[(&str, &str)]),
+    code: i32,
+    says: &str,
+) {
+    let url = format!("--url={}/-/healthy", served.base);
+    let arguments = [&["healthcheck", &url], options].concat();
+    let ended = run(setup.path(".").as_path(), &arguments, environment).await;
+    assert_eq!(ended.code, Some(code), "{options:?} {environment:?}: {}", ended.stderr);
+    assert!(ended.stderr.contains(says), "{options:?}: {}", ended.stderr);
 }
