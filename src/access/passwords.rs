@@ -96,6 +96,12 @@ impl Passwords {
         }
     }
 
+    /// The users whose password is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> Vec<String> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     fn was_right(&self, name: &str, digest: &[u8; 32]) -> bool {
         let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         right.get(name).is_some_and(|right| right.ct_eq(digest).into())

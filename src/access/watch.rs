@@ -103,3 +103,76 @@ fn look(path: &Path) -> (Seen, Result<Material, AccessError>) {
     };
     (seen, material)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// A watch of a file with these users, each with its name as the password.
+    fn watch(folder: &TempDir, names: &[&str]) -> (Watch, PathBuf) {
+        let path = folder.path().join("web.yaml");
+        fs::write(&path, users(names)).unwrap();
+        let access = Access::new(Loaded::open(Some(&path)).unwrap(), Clock::system()).unwrap();
+        let origin = access.rules().origin.clone().unwrap();
+        (Watch::new(origin, access, CancellationToken::new()), path)
+    }
+
+    fn users(names: &[&str]) -> String {
+        let line = |name: &&str| format!("  {name}: {}\n", bcrypt::hash(name, 4).unwrap());
+        format!("basic_auth_users:\n{}", names.iter().map(line).collect::<String>())
+    }
+
+    fn in_force(watch: &Watch) -> Vec<String> {
+        watch.access.rules().file.users.keys().cloned().collect()
+    }
+
+    #[test]
+    fn a_change_counts_once_two_looks_found_the_same() {
+        let folder = TempDir::new().unwrap();
+        let (mut watch, path) = watch(&folder, &["ann"]);
+        for (text, expected) in [
+            (users(&["ann"]), "ann"),
+            (users(&["bob"]), "ann"),
+            (users(&["eve"]), "ann"),
+            ("basic_auth_users: {".to_owned(), "ann"),
+        ] {
+            fs::write(&path, text).unwrap();
+            watch.consider(look(&path));
+            assert_eq!(in_force(&watch), [expected]);
+            assert_eq!(watch.refused, None);
+        }
+        fs::write(&path, users(&["eve"])).unwrap();
+        watch.consider(look(&path));
+        watch.consider(look(&path));
+        assert_eq!(in_force(&watch), ["eve"]);
+    }
+
+    #[tokio::test]
+    async fn the_password_of_a_changed_hash_is_forgotten() {
+        let folder = TempDir::new().unwrap();
+        let (mut watch, path) = watch(&folder, &["ann", "bob"]);
+        for name in ["ann", "bob"] {
+            assert_eq!(watch.access.verify(name, name.as_bytes()).await, crate::access::Verdict::Right);
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let line = text.lines().find(|line| line.contains("bob")).unwrap();
+        fs::write(&path, format!("{}{line}\n", users(&["ann"]))).unwrap();
+        watch.consider(look(&path));
+        watch.consider(look(&path));
+        assert_eq!(watch.access.passwords.remembered(), ["bob"]);
+    }
+
+    #[test]
+    fn a_watch_that_was_overtaken_by_a_reload_changes_nothing() {
+        let folder = TempDir::new().unwrap();
+        let (mut watch, path) = watch(&folder, &["ann"]);
+        fs::write(&path, users(&["bob"])).unwrap();
+        watch.cancel.cancel();
+        watch.consider(look(&path));
+        watch.consider(look(&path));
+        assert_eq!(in_force(&watch), ["ann"]);
+    }
+}
