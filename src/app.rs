@@ -3,6 +3,7 @@
 mod prepared;
 mod reloading;
 
+use crate::access::{Access, AccessError, Loaded};
 use crate::api::{ClientError, KeyError, RequestOutcome};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -70,6 +71,9 @@ pub enum StartError {
     /// The secret of webhooks could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The web config file, or what it names, can't be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The API's client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -90,7 +94,10 @@ pub enum StartError {
 impl StartError {
     /// Whether what the configuration names is wrong, rather than the machine.
     pub fn is_about_configuration(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Token(_) | Self::Secret(_) | Self::Client(_) | Self::Discovery(_))
+        matches!(
+            self,
+            Self::Key(_) | Self::Token(_) | Self::Secret(_) | Self::Access(_) | Self::Client(_) | Self::Discovery(_)
+        )
     }
 }
 
@@ -105,6 +112,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where it listens for webhooks, when they have a listener of their own.
     pub webhook_address: Option<SocketAddr>,
+    /// Whether it speaks TLS there.
+    pub speaks_tls: bool,
     /// The way to reload its configuration.
     pub reload: ReloadHandle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
@@ -129,6 +138,7 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         None => None,
     };
     let prepared = Prepared::new(&config, &clock)?;
+    let access = Access::new(Loaded::open(config.web.config_file.as_deref())?, clock.clone())?;
     let mut store = Store::open(&config.storage.url, &config.metrics.latency_buckets).await?;
     let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await?, &config.metrics.latency_buckets);
     let outcomes = RequestOutcome::ALL.map(RequestOutcome::as_str);
@@ -169,6 +179,7 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         schedule: schedule.clone(),
         ledger: handle.clone(),
         instruments: instruments.clone(),
+        access: access.clone(),
         health: health.clone(),
         clock: clock.clone(),
     };
@@ -186,12 +197,14 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
     };
     let workers = TaskTracker::new();
     let ledger = tokio::spawn(ledger.run(stop_ledger.clone()));
-    let web = tokio::spawn(listener::serve(listener, router, stop.clone()));
+    let web = tokio::spawn(listener::serve_with(listener, router, access.web_tls(), stop.clone()));
     if let Some(listener) = webhook_listener {
-        workers.spawn(listener::serve(listener, web::webhook_router(rooms, settings.clone()), stop.clone()));
+        let router = web::webhook_router(rooms, settings.clone());
+        workers.spawn(listener::serve_with(listener, router, access.webhook_tls(), stop.clone()));
     }
     let mut reloading = Reloading {
         read_again: options.read_again,
+        access: access.clone(),
         terms: poller.terms(),
         settings,
         schedule,
@@ -215,6 +228,7 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
     Ok(Running {
         address,
         webhook_address,
+        speaks_tls: access.speaks_tls(),
         reload,
         reload_requests,
         reloading,

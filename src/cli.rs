@@ -81,6 +81,9 @@ struct ServeArgs {
     /// Address to listen on, in place of web.listen_address.
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", value_parser = listen_address, env = "DRAGDROPDO_EXPORTER_WEB_LISTEN_ADDRESS")]
     listen_address: Option<String>,
+    /// Web config file with TLS and basic auth, in place of web.config_file.
+    #[arg(long = "web.config.file", value_name = "FILE", env = "DRAGDROPDO_EXPORTER_WEB_CONFIG_FILE")]
+    web_config_file: Option<PathBuf>,
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path, default_value = "/metrics", env = "DRAGDROPDO_EXPORTER_WEB_TELEMETRY_PATH")]
     telemetry_path: String,
@@ -188,6 +191,9 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         if let Some(address) = &args.listen_address {
             config.web.listen_address.clone_from(address);
         }
+        if args.web_config_file.is_some() {
+            config.web.config_file.clone_from(&args.web_config_file);
+        }
         Ok(config)
     };
     let config = read().map_err(Failure::usage)?;
@@ -198,9 +204,10 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
     };
     let running = app::start(config, options, Clock::system()).await?;
     let address = running.address;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "listening on http://{address}");
+    let scheme = if running.speaks_tls { "https" } else { "http" };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "listening on {scheme}://{address}");
     if let Some(address) = running.webhook_address {
-        tracing::info!(%address, "listening for webhooks on http://{address}");
+        tracing::info!(%address, "listening for webhooks on {scheme}://{address}");
     }
     tokio::spawn(reload_at(hangups, running.reload.clone()));
     running.run(stop.cancelled_owned()).await.context("the exporter ended")?;

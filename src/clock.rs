@@ -1,6 +1,7 @@
 //! The one place that reads the clocks.
 
 use crate::time::Time;
+use governor::nanos::Nanos;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -46,6 +47,15 @@ impl Clock {
     /// The moment at which [`Clock::elapsed`] will be `elapsed`, for a timer.
     pub fn instant(&self, elapsed: Duration) -> Instant {
         self.started + elapsed
+    }
+}
+
+/// As rate limiters read it, so that simulated time moves their budgets too.
+impl governor::clock::Clock for Clock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.elapsed())
     }
 }
 

@@ -15,9 +15,9 @@ mod rate;
 mod size;
 mod storage;
 mod tasks;
-mod unsupported;
 mod value;
 mod web;
+mod web_config;
 mod webhook;
 mod yaml;
 
@@ -32,6 +32,7 @@ pub use poll::PollConfig;
 pub use storage::{StorageConfig, StorageUrl};
 pub use tasks::StaticTask;
 pub use web::{WebConfig, is_listen_address};
+pub use web_config::{CIPHER_SUITES, CURVES, ClientAuth, PasswordHash, RequestRate, TlsServerConfig, WebConfigFile};
 pub use webhook::WebhookConfig;
 
 use std::time::Duration;

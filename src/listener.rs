@@ -3,31 +3,22 @@
 //! hyper's own server below axum, because `axum::serve` bounds none of these. A client that is slow to send, slow to read
 //! or silent loses its connection; when all places are taken, the connection that has been idle longest makes room.
 
+mod connection;
+mod tls;
+
+pub use tls::TlsSource;
+
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 /// Connections at once. Prometheus keeps one; the rest is for people and applications, and fits the usual limit of 1024
 /// open files beside the store and the API's connections.
 const MAX_CONNECTIONS: usize = 768;
-/// The longest that a client may take to send a request's head, and that a connection may be idle: longer than the usual
-/// scrape interval of 15 s, so that its connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest that a write may find no room: a client that does not read an answer is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest request head, in bytes.
-const MAX_HEAD: usize = 32 * 1024;
 /// How long connections may go on with what they do at shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
 /// The wait after a failed accept: it fails for want of open files, and some become free.
@@ -51,8 +42,13 @@ pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Serves until `stop` is called; connections then end what they are doing, within two seconds.
+/// Serves plain HTTP until `stop` is called; connections then end what they are doing, within two seconds.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_with(listener, router, None, stop).await;
+}
+
+/// The same over TLS, when `tls` says how.
+pub async fn serve_with(listener: TcpListener, router: Router, tls: Option<TlsSource>, stop: CancellationToken) {
     // Whatever still runs when this is dropped is aborted.
     let mut connections = JoinSet::new();
     let mut places = Places::default();
@@ -72,44 +68,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
-        connections.spawn(connection(stream, router.clone(), places.take(), stop.clone()));
+        connections.spawn(connection::run(stream, router.clone(), tls.clone(), places.take(), stop.clone()));
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::debug!("connections that were still busy at shutdown are cut");
-    }
-}
-
-async fn connection(stream: TcpStream, router: Router, place: Arc<Place>, stop: CancellationToken) {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let service = hyper::service::service_fn({
-        let place = place.clone();
-        move |request: Request<Incoming>| {
-            let router = router.clone();
-            let busy = Busy::with(&place);
-            async move {
-                let answer = router.oneshot(request.map(Body::new)).await;
-                drop(busy);
-                answer
-            }
-        }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
-    let mut served = pin!(served);
-    tokio::select! {
-        // How a client ends its connection is its own affair.
-        result = served.as_mut() => drop(result),
-        () = place.evicted.cancelled() => {}
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await.ok();
-        }
     }
 }
 
@@ -157,6 +121,11 @@ impl Places {
 }
 
 impl Place {
+    /// What it has been used for: the requests that are being answered, and a number that changes with each that was.
+    fn uses(&self) -> (usize, u64) {
+        (self.requests.load(Ordering::Relaxed), self.last_use.load(Ordering::Relaxed))
+    }
+
     fn touch(&self) {
         self.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod body;
+mod guard;
 mod refusal;
 mod scrape;
 mod tasks;
@@ -14,6 +15,7 @@ mod webhook;
 pub use token::{ApiToken, TokenError};
 pub use webhook::{SecretError, WebhookSecret};
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::ledger::LedgerHandle;
@@ -23,9 +25,10 @@ use crate::schedule::SharedSchedule;
 use crate::view::View;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use guard::AuthenticatedUser;
 use refusal::Refusal;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
@@ -45,6 +48,8 @@ pub struct Rooms {
     pub ledger: LedgerHandle,
     /// What is shown of the exporter itself.
     pub instruments: Arc<Instruments>,
+    /// Who may ask.
+    pub access: Access,
     /// Whether it is healthy and ready.
     pub health: Health,
     /// The clock.
@@ -108,6 +113,11 @@ impl Web {
     fn settings(&self) -> Arc<Settings> {
         self.settings.get()
     }
+
+    /// Lets through a request that may change something.
+    fn check_change(&self, user: Option<AuthenticatedUser>, headers: &HeaderMap) -> Result<(), Refusal> {
+        token::check(self.settings().api_token.as_ref(), self.rooms.access.needs_user(), user, headers)
+    }
 }
 
 /// The routes of the web listener.
@@ -125,7 +135,11 @@ pub fn router(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Router 
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload));
     let router = if takes_webhooks { router.route(webhook::PATH, post(webhook::deliver)) } else { router };
-    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(web)
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(axum::middleware::from_fn_with_state(web.clone(), guard::guard))
+        .with_state(web)
 }
 
 /// The routes of a listener for webhooks alone.

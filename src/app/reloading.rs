@@ -2,6 +2,7 @@
 
 use super::ReadAgain;
 use super::prepared::{Prepared, static_list, static_source};
+use crate::access::{Access, Loaded};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::{LedgerHandle, Reconfiguration, STATIC_SOURCE};
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Reloading {
     pub(super) read_again: Option<ReadAgain>,
     pub(super) config: Config,
+    pub(super) access: Access,
     pub(super) terms: SharedTerms,
     pub(super) settings: SharedSettings,
     pub(super) schedule: Arc<SharedSchedule>,
@@ -43,6 +45,7 @@ impl Reloading {
         };
         self.workers.spawn(generation.clone().run_until_cancelled_owned(bell));
         self.workers.spawn(prepared.key.watch(generation.clone()));
+        self.workers.spawn(self.access.clone().watch(generation.clone()));
         let (ledger, instruments) = (self.ledger.clone(), self.instruments.clone());
         let list = static_list(&self.config);
         let (clock, workers, discovery) = (self.clock.clone(), self.workers.clone(), prepared.discovery);
@@ -80,6 +83,8 @@ impl Reloading {
         let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         check_unchangeable(&self.config, &config)?;
         let prepared = Prepared::new(&config, &self.clock).map_err(|error| error.to_string())?;
+        let access = Loaded::open(config.web.config_file.as_deref()).map_err(|error| error.to_string())?;
+        self.access.check(&access)?;
         let change = Reconfiguration {
             settings: prepared.ledger_settings(&config),
             bounds: config.metrics.latency_buckets.clone(),
@@ -96,6 +101,8 @@ impl Reloading {
         self.settings.set(prepared.web_settings(&config));
         self.config = config;
         std::mem::replace(&mut self.generation, self.stop.child_token()).cancel();
+        // Those who watched the files until now can't overtake this.
+        self.access.replace(access, || false);
         let listed = self.begin(prepared);
         listed.await;
         Ok(())

@@ -14,6 +14,17 @@ pub enum ConfigError {
         /// What the system says.
         reason: io::Error,
     },
+    /// The web config file is missing or may not be read.
+    #[error(
+        "{}: the web config file can't be read: {reason}; web.config_file or --web.config.file names another one",
+        path.display()
+    )]
+    UnreadableWebConfig {
+        /// The web config file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
     /// The file is larger than any sensible configuration.
     #[error("{}: the configuration file is larger than {most_mib} MiB, which is the most allowed", path.display())]
     TooLarge {

@@ -12,7 +12,7 @@ use super::webhook::WebhookConfig;
 use super::yaml::{self, Node};
 use super::{Config, ConfigError, tasks};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// The largest configuration file, in MiB: some 100,000 listed task IDs, and no danger to the parser.
@@ -27,22 +27,8 @@ const MAX_BYTES: usize = MAX_MIB * 1024 * 1024;
 ///
 /// A file that can't be read, and the first thing in it that is wrong.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-    let unreadable = |reason| ConfigError::Unreadable { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    // One byte past the limit tells a file at the limit from a larger one.
-    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
-    File::open(path).map_err(unreadable)?.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), most_mib: MAX_MIB });
-    }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, path, env),
-        Err(error) => {
-            let before = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
-            let at = line_and_column(&before, before.len());
-            Err(wrong(path, at, "this is not UTF-8; save the file in that encoding".to_owned()))
-        }
-    }
+    let bytes = read_bytes(path, |reason| ConfigError::Unreadable { path: path.to_owned(), reason })?;
+    parse(utf8(&bytes, path)?, path, env)
 }
 
 /// Checks the configuration `text` of the file at `path`, whose folder relative paths are relative to.
@@ -54,12 +40,38 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     if text.len() > MAX_BYTES {
         return Err(ConfigError::TooLarge { path: path.to_owned(), most_mib: MAX_MIB });
     }
-    let root = yaml::read(text).map_err(|error| {
-        let colon = if error.key.steps().is_empty() { "" } else { ": " };
-        wrong(path, error.at, format!("{}{colon}{}", error.key, error.problem))
-    })?;
+    let root = read_tree(text, path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     read(&root, folder, env).map_err(|problem| located(&problem, text, path))
+}
+
+/// Reads a file of the configuration, bounded.
+pub(super) fn read_bytes(path: &Path, unreadable: impl Fn(io::Error) -> ConfigError) -> Result<Vec<u8>, ConfigError> {
+    let mut bytes = Vec::new();
+    // One byte past the limit tells a file at the limit from a larger one.
+    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
+    File::open(path).map_err(&unreadable)?.take(limit).read_to_end(&mut bytes).map_err(&unreadable)?;
+    if bytes.len() > MAX_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), most_mib: MAX_MIB });
+    }
+    Ok(bytes)
+}
+
+/// What the file at `path` held, as text.
+pub(super) fn utf8<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, ConfigError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+        let at = line_and_column(&before, before.len());
+        wrong(path, at, "this is not UTF-8; save the file in that encoding".to_owned())
+    })
+}
+
+/// The text of the file at `path`, as a tree.
+pub(super) fn read_tree(text: &str, path: &Path) -> Result<Node, ConfigError> {
+    yaml::read(text).map_err(|error| {
+        let colon = if error.key.steps().is_empty() { "" } else { ": " };
+        wrong(path, error.at, format!("{}{colon}{}", error.key, error.problem))
+    })
 }
 
 fn read(root: &Node, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problem> {
@@ -77,7 +89,8 @@ fn read(root: &Node, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(Config { api, poll, tasks, discovery, retention, web, webhook, storage, metrics })
 }
 
-fn located(problem: &Problem, text: &str, path: &Path) -> ConfigError {
+/// The problem with its place in the text.
+pub(super) fn located(problem: &Problem, text: &str, path: &Path) -> ConfigError {
     let colon = if problem.path.steps().is_empty() { "" } else { ": " };
     let mut what = format!("{}{colon}{}", problem.path, problem.text);
     if let Some(other) = &problem.other {
@@ -253,9 +266,11 @@ metrics: {latency_buckets: [0.5, 1], known_error_codes: [Internal_Error, interna
                 prop_assert!((1..=text.chars().count() + 1).contains(&column), "{}: column {}", what, column);
                 Ok(())
             }
-            Err(error @ (ConfigError::Unreadable { .. } | ConfigError::TooLarge { .. })) => {
-                Err(TestCaseError::fail(error.to_string()))
-            }
+            Err(
+                error @ (ConfigError::Unreadable { .. }
+                | ConfigError::UnreadableWebConfig { .. }
+                | ConfigError::TooLarge { .. }),
+            ) => Err(TestCaseError::fail(error.to_string())),
         }
     }
 }

@@ -196,6 +196,12 @@ impl<'a> Value<'a> {
         };
         Ok(Section { entries, path: self.path.clone(), known: Vec::new() })
     }
+
+    /// The entries of a mapping whose keys are the user's own names; null is an empty one.
+    pub(super) fn entries(&self) -> Result<Vec<(&'a str, Value<'a>)>, Problem> {
+        let Section { entries, path, .. } = self.section()?;
+        Ok(entries.iter().map(|(name, node)| (name.as_str(), Value { node, path: path.key(name) })).collect())
+    }
 }
 
 /// A mapping being read. It learns the keys that are known by being asked for them, so that no list can go out of date.

@@ -1,6 +1,5 @@
 //! `web`: the listener for scrapes and registrations.
 
-use super::unsupported;
 use super::value::{Problem, Section, Value};
 use std::path::{Path, PathBuf};
 
@@ -9,13 +8,15 @@ use std::path::{Path, PathBuf};
 pub struct WebConfig {
     /// `host:port` to listen on; an empty host listens on all addresses.
     pub listen_address: String,
+    /// The web config file: TLS and basic auth. Without it, plain HTTP for everybody.
+    pub config_file: Option<PathBuf>,
     /// The file with the bearer token of `POST /api/v1/tasks`; without it that route answers 403.
     pub api_token_file: Option<PathBuf>,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { listen_address: "127.0.0.1:10211".to_owned(), api_token_file: None }
+        Self { listen_address: "127.0.0.1:10211".to_owned(), config_file: None, api_token_file: None }
     }
 }
 
@@ -24,11 +25,11 @@ impl WebConfig {
     pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Result<Self, Problem> {
         let default = Self::default();
         let listen_address = section.read("listen_address", default.listen_address, listen_address)?;
-        unsupported::path(&mut section, "config_file")?;
-        let api_token_file =
-            section.get("api_token_file").and_then(Value::some).map(|value| value.file(folder)).transpose()?;
+        let file = |value: Option<Value<'_>>| value.and_then(Value::some).map(|value| value.file(folder)).transpose();
+        let config_file = file(section.get("config_file"))?;
+        let api_token_file = file(section.get("api_token_file"))?;
         section.finish()?;
-        Ok(Self { listen_address, api_token_file })
+        Ok(Self { listen_address, config_file, api_token_file })
     }
 }
 

@@ -13,14 +13,13 @@ use std::time::Duration;
 /// One request per period's share, in bursts of at most one second's worth.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Nanos>>,
-    ticks: Ticks,
+    limiter: RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>,
+    clock: Clock,
 }
 
 impl Budget {
     pub(super) fn new(limit: RateLimit, clock: Clock) -> Self {
-        let ticks = Ticks(clock);
-        Self { limiter: RateLimiter::direct_with_clock(quota(limit), ticks.clone()), ticks }
+        Self { limiter: RateLimiter::direct_with_clock(quota(limit), clock.clone()), clock }
     }
 
     /// Takes one request from the budget.
@@ -29,7 +28,7 @@ impl Budget {
     ///
     /// How long it takes until there is one.
     pub(super) fn take(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|not_yet| not_yet.wait_time_from(self.ticks.now()))
+        self.limiter.check().map_err(|not_yet| not_yet.wait_time_from(self.clock.now()))
     }
 }
 
@@ -42,18 +41,6 @@ fn quota(limit: RateLimit) -> Quota {
     Quota::with_period(share.max(Duration::from_nanos(1)))
         .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
         .allow_burst(burst)
-}
-
-/// The exporter's clock as the limiter reads it, so that simulated time moves the budget too.
-#[derive(Clone, Debug)]
-struct Ticks(Clock);
-
-impl governor::clock::Clock for Ticks {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(self.0.elapsed())
-    }
 }
 
 #[cfg(test)]

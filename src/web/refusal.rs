@@ -10,19 +10,26 @@ use axum::response::{IntoResponse, Response};
 pub(super) struct Refusal {
     status: StatusCode,
     error: String,
+    challenges: Vec<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        Self { status, error: error.into(), challenges: Vec::new() }
+    }
+
+    /// The same, asking for credentials of this kind.
+    pub(super) fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.challenges.push(challenge);
+        self
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(serde_json::json!({ "error": self.error }))).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        for challenge in self.challenges {
+            response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

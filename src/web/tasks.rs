@@ -1,18 +1,19 @@
 //! `GET`, `POST` and `DELETE /api/v1/tasks`: what is tracked, registering more, and forgetting.
 
+use super::guard::AuthenticatedUser;
 use super::refusal::Refusal;
-use super::{Web, body, token};
+use super::{Web, body};
 use crate::clock::Clock;
 use crate::ledger::{DeleteError, RegisterError, Registered, Target};
 use crate::schedule::Standing;
 use crate::task::{FileKey, Group, State as TaskState, TaskId, TaskRecord};
 use crate::time::Time;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -112,8 +113,13 @@ struct Registrant {
 }
 
 /// Registers one task, or a list of them: all, or none. Answers when they are durable.
-pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    token::check(web.settings().api_token.as_ref(), &headers)?;
+pub(super) async fn register(
+    State(web): State<Web>,
+    user: Option<Extension<AuthenticatedUser>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    web.check_change(user.map(|Extension(user)| user), &headers)?;
     let arrived = web.rooms.clock.wall();
     let body = body::read(body, MAX_BODY).await?;
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -144,9 +150,10 @@ pub(super) async fn register(State(web): State<Web>, headers: HeaderMap, body: B
 pub(super) async fn forget(
     State(web): State<Web>,
     id: Result<Path<String>, PathRejection>,
+    user: Option<Extension<AuthenticatedUser>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    token::check(web.settings().api_token.as_ref(), &headers)?;
+    web.check_change(user.map(|Extension(user)| user), &headers)?;
     let Path(id) = id.map_err(|_| bad("the main task ID in the path is no UTF-8: percent-encode it as such"))?;
     let id = TaskId::new(&id).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string()))?;
     let deleted = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.delete(id)).await;

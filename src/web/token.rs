@@ -1,5 +1,6 @@
 //! The bearer token of the routes that change something.
 
+use super::guard::{self, AuthenticatedUser};
 use super::refusal::Refusal;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -41,23 +42,39 @@ impl ApiToken {
     }
 }
 
-/// Lets through a request that carries the token.
-pub(super) fn check(token: Option<&ApiToken>, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = token else {
-        let what = "tasks can't be registered over HTTP here: set web.api_token_file in the configuration to allow it";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, what));
+/// How clients are asked for the token.
+const CHALLENGE: &str = "Bearer";
+
+/// Lets through a request that carries the token, or comes from a user; `users` says whether there are any.
+pub(super) fn check(
+    token: Option<&ApiToken>,
+    users: bool,
+    user: Option<AuthenticatedUser>,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    if user.is_some() {
+        return Ok(());
+    }
+    let refused = |what: &str| match (token, users) {
+        (Some(_), true) => guard::unauthorized(&format!("{what}, or a user and password of basic_auth_users"))
+            .with_challenge(CHALLENGE),
+        (Some(_), false) => Refusal::new(StatusCode::UNAUTHORIZED, what).with_challenge(CHALLENGE),
+        (None, true) => {
+            guard::unauthorized("a user and password are missing: send one of basic_auth_users by basic auth")
+        }
+        (None, false) => Refusal::new(
+            StatusCode::FORBIDDEN,
+            "tasks can't be registered over HTTP here: set web.api_token_file in the configuration to allow it",
+        ),
     };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, given) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())
     });
-    match given {
-        Some(given) if token.is(given) => Ok(()),
-        Some(_) => {
-            Err(Refusal::new(StatusCode::UNAUTHORIZED, "the bearer token is wrong: send the one in web.api_token_file"))
-        }
-        None => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
+    match (given, token) {
+        (Some(given), Some(token)) if token.is(given) => Ok(()),
+        (Some(_), _) => Err(refused("the bearer token is wrong: send the one in web.api_token_file")),
+        (None, _) => Err(refused(
             "the bearer token is missing: send the header Authorization: Bearer <token>, with the token in web.api_token_file",
         )),
     }

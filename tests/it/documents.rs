@@ -259,27 +259,31 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// A list is one of targets, and what has `scrape_configs` is Prometheus's; the rest is the exporter's configuration.
+/// The keys of a web config file.
+const WEB_CONFIG: [&str; 4] = ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
+
+/// A list is one of targets, what has `scrape_configs` is Prometheus's, and a web config file has keys of its own; the rest
+/// is the exporter's configuration.
 #[test]
 fn every_configuration_in_a_document_is_accepted() {
     let mut problems = Vec::new();
     let mut accepted = 0;
     for (path, text) in documents() {
         for block in blocks(&text, "yaml") {
-            let is_configuration = match serde_yaml::from_str(&block) {
-                Ok(Value::Sequence(_)) => false,
-                Ok(value) => value.get("scrape_configs").is_none(),
-                // The parser says better what is wrong.
-                Err(_) => true,
-            };
-            if is_configuration {
-                accepted += 1;
-                if let Err(error) = config::parse(&block, Path::new("block.yaml"), &|_| None) {
-                    problems.push(format!("{}: {error}\n{block}", path.display()));
+            let place = Path::new("block.yaml");
+            let error = match serde_yaml::from_str(&block) {
+                Ok(Value::Sequence(_)) => continue,
+                Ok(value) if value.get("scrape_configs").is_some() => continue,
+                Ok(value) if WEB_CONFIG.iter().any(|key| value.get(key).is_some()) => {
+                    config::WebConfigFile::parse(block.as_bytes(), place).err()
                 }
-            }
+                // The parser says better what is wrong.
+                Ok(_) | Err(_) => config::parse(&block, place, &|_| None).err(),
+            };
+            accepted += 1;
+            problems.extend(error.map(|error| format!("{}: {error}\n{block}", path.display())));
         }
     }
-    assert!(accepted >= 4, "only {accepted} configurations");
+    assert!(accepted >= 6, "only {accepted} configurations");
     assert_none(&problems);
 }

@@ -19,4 +19,5 @@ mod restarts;
 mod scale;
 mod simulator;
 mod sources;
+mod web_config;
 mod webhooks;

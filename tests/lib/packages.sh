@@ -12,6 +12,7 @@ declare -A debian_packages=(
   [iproute2]="command -v ip | brings up loopback in the container's network"
   [jq]="command -v jq | reads cargo's and buildah's JSON"
   [libc6-dev]="test -e /usr/include/stdio.h | the C library's headers, for the same"
+  [openssl]="command -v openssl | makes certificates and tries what the exporter speaks"
   [prometheus]="command -v prometheus && command -v promtool | scrapes the exporter and evaluates the rules; brings promtool, their judge"
   [prometheus-alertmanager]="command -v prometheus-alertmanager && command -v amtool | delivers the alerts that fire"
   [python3]="command -v python3 | drives the proof, with its standard library alone"

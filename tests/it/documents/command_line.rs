@@ -149,8 +149,13 @@ async fn the_exit_codes_are_as_documented() {
         ),
         (
             2,
-            "a file that the configuration names is missing or of no use: the API key, a token, a secret, a certificate",
-            &[&["--config.file=no-key.yaml"], &["--config.file=no-secret.yaml"], &["--config.file=no-roots.yaml"]],
+            "a file that the configuration names is missing or of no use: the API key, a token, a secret, a certificate, the web configuration",
+            &[
+                &["--config.file=no-key.yaml"],
+                &["--config.file=no-secret.yaml"],
+                &["--config.file=no-roots.yaml"],
+                &["--config.file", config, "--web.config.file=nowhere"],
+            ],
         ),
     ];
     let mut shown = BTreeSet::new();

@@ -1,0 +1,216 @@
+//! Which certificate of a client will do.
+
+use super::material::Pem;
+use crate::config::TlsServerConfig;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+/// What checks the certificates of clients; `None` where they are not asked for one. An error names its key.
+pub(super) fn verifier(
+    config: &TlsServerConfig,
+    client_ca: Option<&Pem>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, (&'static str, String)> {
+    use crate::config::ClientAuth::{None as NoClientCert, Request, RequireAndVerify, RequireAny, VerifyIfGiven};
+
+    let roots = Arc::new(client_ca.map(roots).transpose()?.unwrap_or_else(RootCertStore::empty));
+    let verifier: Arc<dyn ClientCertVerifier> = match config.client_auth {
+        NoClientCert => return Ok(None),
+        Request | RequireAny => Arc::new(AnyCertificate {
+            is_required: config.client_auth.requires(),
+            hints: roots.subjects(),
+            algorithms: provider.signature_verification_algorithms,
+        }),
+        VerifyIfGiven | RequireAndVerify => {
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+            let builder = if config.client_auth.requires() { builder } else { builder.allow_unauthenticated() };
+            builder.build().map_err(|error| ("client_ca_file", format!("{error}; give the CA of your clients")))?
+        }
+    };
+    if config.client_allowed_sans.is_empty() {
+        return Ok(Some(verifier));
+    }
+    let allowed = config.client_allowed_sans.iter().cloned().collect();
+    Ok(Some(Arc::new(AllowedNames { certificate: verifier, allowed })))
+}
+
+fn roots(pem: &Pem) -> Result<RootCertStore, (&'static str, String)> {
+    let place = pem.path.as_ref().map_or_else(|| "the text here".to_owned(), |path| path.display().to_string());
+    let wrong = || {
+        let problem =
+            format!("{place} holds no CA certificate that can be read: it must be PEM, with BEGIN CERTIFICATE lines");
+        (pem.key, problem)
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.bytes()) {
+        roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
+    }
+    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
+}
+
+/// Takes any certificate whose key the client has.
+#[derive(Debug)]
+struct AnyCertificate {
+    is_required: bool,
+    hints: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        self.is_required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Takes a certificate that is right otherwise and has one of these names.
+#[derive(Debug)]
+struct AllowedNames {
+    certificate: Arc<dyn ClientCertVerifier>,
+    allowed: BTreeSet<String>,
+}
+
+impl ClientCertVerifier for AllowedNames {
+    fn client_auth_mandatory(&self) -> bool {
+        self.certificate.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.certificate.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.certificate.verify_client_cert(certificate, intermediates, now)?;
+        if names(certificate).iter().any(|name| self.allowed.contains(name)) {
+            return Ok(verified);
+        }
+        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.certificate.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.certificate.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.certificate.supported_verify_schemes()
+    }
+}
+
+/// The names of a certificate as the toolkit compares them: DNS names, e-mail addresses, IP addresses and URIs of its
+/// subject alternative names. The common name is none.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = parse_x509_certificate(certificate) else { return Vec::new() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
+        GeneralName::IPAddress(bytes) => ip(bytes).map(|ip| ip.to_canonical().to_string()),
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => None,
+    };
+    extension.value.general_names.iter().filter_map(name).collect()
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    #[test]
+    fn every_kind_of_name_is_compared_as_it_is_written() {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.subject_alt_names = vec![
+            SanType::DnsName("prometheus.example.com".try_into().unwrap()),
+            SanType::Rfc822Name("ops@example.com".try_into().unwrap()),
+            SanType::URI("spiffe://example.com/prometheus".try_into().unwrap()),
+            SanType::IpAddress("192.0.2.1".parse().unwrap()),
+            SanType::IpAddress("2001:db8::1".parse().unwrap()),
+        ];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let expected = [
+            "prometheus.example.com",
+            "ops@example.com",
+            "spiffe://example.com/prometheus",
+            "192.0.2.1",
+            "2001:db8::1",
+        ];
+        assert_eq!(names(certificate.der()), expected);
+        let nameless = CertificateParams::new(vec![]).unwrap().self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert!(names(nameless.der()).is_empty());
+    }
+}
