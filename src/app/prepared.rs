@@ -20,7 +20,13 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+    pub(super) async fn new(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let (config, clock) = (config.clone(), clock.clone());
+        // A file may be a pipe that nobody writes to, or lie on a disk that hangs: neither keeps anything from ending.
+        tokio::task::spawn_blocking(move || Self::read(&config, &clock)).await?
+    }
+
+    fn read(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let key = Key::open(&config.api.key)?;
         Ok(Self {
             api_token: config.web.api_token_file.as_deref().map(ApiToken::open).transpose()?,

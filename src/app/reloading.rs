@@ -79,7 +79,7 @@ impl Reloading {
         let read = tokio::task::spawn_blocking(move || read_again()).await;
         let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         check_unchangeable(&self.config, &config)?;
-        let prepared = Prepared::new(&config, &self.clock).map_err(|error| error.to_string())?;
+        let prepared = Prepared::new(&config, &self.clock).await.map_err(|error| error.to_string())?;
         let change = Reconfiguration {
             settings: prepared.ledger_settings(&config),
             bounds: config.metrics.latency_buckets.clone(),
