@@ -193,6 +193,8 @@ mod tests {
     use crate::time::Time;
 
     const LIMIT: Duration = Duration::from_secs(30);
+    /// Never the moment of a sign of life, nor that in which a loop comes to be stuck.
+    const BETWEEN: Duration = Duration::from_secs(31);
 
     /// A manager's socket, and the exporter's end of it.
     fn manager(folder: &tempfile::TempDir) -> (UnixDatagram, Service) {
@@ -216,15 +218,15 @@ mod tests {
         let (socket, service) = manager(&folder);
         let health = Health::new(&Clock::simulated(Time::from_micros(0)));
         let following = tokio::spawn(service.follow(health.clone(), String::new()));
-        tokio::time::sleep(LIMIT).await;
+        tokio::time::sleep(BETWEEN).await;
         let signs = received(&socket);
         assert!(signs.len() > 2 && signs.iter().all(|sign| sign == "WATCHDOG=1\n"), "{signs:?}");
 
         // Half of the loops is not enough.
-        tokio::time::sleep(LIMIT).await;
+        tokio::time::sleep(BETWEEN).await;
         health.poller.beat();
         received(&socket);
-        tokio::time::sleep(LIMIT).await;
+        tokio::time::sleep(BETWEEN).await;
         assert_eq!(health.stuck(), ["ledger"]);
         assert!(received(&socket).is_empty());
 
