@@ -63,3 +63,11 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["/usr/local/bin/dragdropdo-exporter", "healthcheck"]
 
 ENTRYPOINT ["/usr/local/bin/dragdropdo-exporter"]
+
+# What the image is. The first three are those of Cargo.toml.
+ARG DRAGDROPDO_EXPORTER_REVISION
+LABEL org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.description="Prometheus exporter for asynchronous DragDropDo (D3) file operations" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.title="dragdropdo-exporter" \
+      org.opencontainers.image.revision="${DRAGDROPDO_EXPORTER_REVISION}"

@@ -183,7 +183,7 @@ pub enum ClientError {
         status_path: String,
     },
     /// The CA file can't be read.
-    #[error("cannot read api.ca_file {}: {cause}", path.display())]
+    #[error("cannot read api.ca_file {}: {cause}; name a PEM file, or remove the key to trust the system's roots alone", path.display())]
     CaFile {
         /// The file.
         path: PathBuf,

@@ -3,7 +3,7 @@
 mod prepared;
 mod reloading;
 
-use crate::access::{Access, AccessError, Loaded};
+use crate::access::{Access, AccessError};
 use crate::api::{ClientError, KeyError, RequestOutcome};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -15,6 +15,7 @@ use crate::metrics::{BuildInfo, Instruments};
 use crate::poller::{self, Poller};
 use crate::reload::{ReloadHandle, ReloadRequest};
 use crate::schedule::{Schedule, SharedSchedule};
+use crate::service::Service;
 use crate::store::{Store, StoreError};
 use crate::web::{self, SecretError, SharedSettings, TokenError};
 use prepared::Prepared;
@@ -44,6 +45,8 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// Reads the configuration again, for a reload; `None` where there is no file to read.
     pub read_again: Option<ReadAgain>,
+    /// Who is told how the exporter is.
+    pub service: Service,
 }
 
 /// Reads the configuration, with what the command line overrides.
@@ -83,6 +86,9 @@ pub enum StartError {
     /// The store could not be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The read of what the configuration names did not end.
+    #[error("the files that the configuration names cannot be read: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
     /// The instruments could not be made.
     #[error("the metrics cannot be set up: {0}")]
     Instruments(#[from] prometheus::Error),
@@ -118,6 +124,9 @@ pub struct Running {
     pub reload: ReloadHandle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     reloading: Reloading,
+    service: Service,
+    /// What the service manager shows of it while all is well.
+    status: String,
     stop: CancellationToken,
     stop_ledger: CancellationToken,
     ledger: JoinHandle<()>,
@@ -137,8 +146,9 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         Some(address) => Some(bind(address, "webhook.listen_address").await?),
         None => None,
     };
-    let prepared = Prepared::new(&config, &clock)?;
-    let access = Access::new(Loaded::open(config.web.config_file.as_deref())?, clock.clone())?;
+    options.service.starting();
+    let (prepared, access) = Prepared::new(&config, &clock).await?;
+    let access = Access::new(access, clock.clone())?;
     let mut store = Store::open(&config.storage.url, &config.metrics.latency_buckets).await?;
     let (view, unreadable) = ledger::view_of(store.load(clock.wall()).await?, &config.metrics.latency_buckets);
     let outcomes = RequestOutcome::ALL.map(RequestOutcome::as_str);
@@ -216,6 +226,8 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         generation: stop.child_token(),
         config,
     };
+    let status = format!("listening on {address}");
+    tokio::spawn(options.service.clone().follow(health.clone(), status.clone()));
     let first_sweep = reloading.begin(prepared);
     let poller = tokio::spawn({
         let workers = workers.clone();
@@ -232,6 +244,8 @@ pub async fn start(config: Config, options: Options, clock: Clock) -> Result<Run
         reload,
         reload_requests,
         reloading,
+        service: options.service,
+        status,
         stop,
         stop_ledger,
         ledger,
@@ -266,6 +280,7 @@ impl Running {
                 _ = &mut self.poller => break Some(Broken("poller")),
                 _ = &mut self.web => break Some(Broken("web server")),
                 Some(request) = self.reload_requests.recv() => {
+                    self.service.reloading();
                     // A reload may wait for the store; it keeps nothing from ending.
                     let result = tokio::select! {
                         result = self.reloading.reload() => result,
@@ -274,11 +289,13 @@ impl Running {
                         _ = &mut self.poller => break Some(Broken("poller")),
                         _ = &mut self.web => break Some(Broken("web server")),
                     };
+                    self.service.reloaded(&result, &self.status);
                     // Whoever asked may have given up waiting.
                     request.send(result).ok();
                 }
             }
         };
+        self.service.stopping();
         self.stop.cancel();
         self.workers.close();
         let web = &mut self.web;
@@ -291,7 +308,7 @@ impl Running {
         };
         if tokio::time::timeout(DRAIN_POLLS, drained).await.is_err() {
             tracing::info!(
-                "polls that were still under way at shutdown are cut; they are made again after the restart"
+                "what was still under way at shutdown is cut: polls are made again after the restart, and clients can ask again"
             );
         }
         self.stop_ledger.cancel();

@@ -10,10 +10,12 @@ use crate::clock::Clock;
 use crate::config;
 use crate::listener;
 use crate::reload::ReloadHandle;
+use crate::service::Service;
 use crate::simulator::{self, Simulator, SimulatorOptions};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use logs::{LogFormat, LogLevel};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -196,13 +198,24 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         }
         Ok(config)
     };
-    let config = read().map_err(Failure::usage)?;
+    let service = Service::from_environment();
     let options = Options {
         telemetry_path: args.telemetry_path,
         enable_lifecycle: args.enable_lifecycle,
-        read_again: Some(Arc::new(read)),
+        read_again: Some(Arc::new(read.clone())),
+        service: service.clone(),
     };
-    let running = app::start(config, options, Clock::system()).await?;
+    let starting = async {
+        // The file may be a pipe that nobody writes to.
+        let config = tokio::task::spawn_blocking(read).await.context("the configuration cannot be read")?;
+        Ok::<_, Failure>(app::start(config.map_err(Failure::usage)?, options, Clock::system()).await?)
+    };
+    // A start may wait for a file or for the store, and ends as soon as it is told to.
+    let Some(running) = stop.run_until_cancelled(starting).await.transpose()? else {
+        service.stopping();
+        tracing::info!("stopped before it had started");
+        return Ok(());
+    };
     let address = running.address;
     let scheme = if running.speaks_tls { "https" } else { "http" };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "listening on {scheme}://{address}");
@@ -277,12 +290,12 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command line's room speaks to people")]
 fn say(text: &str) {
-    println!("{text}");
+    // Nobody may be listening, as behind `| head -1`: what is to be done is done all the same.
+    writeln!(std::io::stdout(), "{text}").ok();
 }
 
-#[expect(clippy::print_stderr, reason = "the command line's room speaks to people")]
 fn complain(text: &str) {
-    eprintln!("dragdropdo-exporter: {text}");
+    // The exit code says that something failed, whether or not anybody hears what.
+    writeln!(std::io::stderr(), "dragdropdo-exporter: {text}").ok();
 }

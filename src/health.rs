@@ -2,8 +2,9 @@
 
 use crate::clock::Clock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A loop that has not come round for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -57,23 +58,33 @@ pub struct Health {
     pub poller: Heartbeat,
     /// The ledger's loop.
     pub ledger: Heartbeat,
-    ready: Arc<AtomicBool>,
+    ready: watch::Sender<bool>,
 }
 
 impl Health {
     /// Healthy, and not yet ready.
     pub fn new(clock: &Clock) -> Self {
-        Self { poller: Heartbeat::new(clock.clone()), ledger: Heartbeat::new(clock.clone()), ready: Arc::default() }
+        Self {
+            poller: Heartbeat::new(clock.clone()),
+            ledger: Heartbeat::new(clock.clone()),
+            ready: watch::Sender::new(false),
+        }
     }
 
     /// The store is loaded and the first sweep of the configured tasks has begun.
     pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+        self.ready.send_replace(true);
     }
 
     /// Whether [`Health::set_ready`] has been called.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        *self.ready.borrow()
+    }
+
+    /// Waits until [`Health::set_ready`] has been called.
+    pub async fn ready(&self) {
+        // It fails only when nobody is left who could call it, and this is one.
+        self.ready.subscribe().wait_for(|ready| *ready).await.ok();
     }
 
     /// The loops that have not come round for a minute.

@@ -10,7 +10,7 @@
 //! 5. [`ledger`], the single writer, applies the rules of [`transition`], has [`store`] commit the outcome with the
 //!    [`totals`], and only then publishes it in the [`view`].
 //! 6. [`metrics`] renders the view, [`web`] serves it over a [`listener`] to those whom [`access`] lets in,
-//!    [`health`] tells whether the loops still run.
+//!    [`health`] tells whether the loops still run, and [`service`] tells the service manager so.
 //! 7. [`simulator`] is a D3 API to run against: for the demo, and for the tests.
 
 pub mod access;
@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod poller;
 pub mod reload;
 pub mod schedule;
+pub mod service;
 pub mod simulator;
 pub mod store;
 pub mod task;

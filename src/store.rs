@@ -19,13 +19,22 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqlStr};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use transaction::Transaction;
 
 /// How long a statement waits while somebody else, an operator with `sqlite3` or a backup, holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+// Primary result codes of SQLite: https://www.sqlite.org/rescode.html
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const IO_ERROR: u32 = 10;
+const FULL: u32 = 13;
+const TOO_BIG: u32 = 18;
+const CONSTRAINT: u32 = 19;
+const MISMATCH: u32 = 20;
 
 /// The migrations, oldest first: version, description, SQL. One that has been released is never changed.
 const MIGRATIONS: [(i64, &str, &str); 2] = [
@@ -140,20 +149,42 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// Another program holds the database.
+    #[error("the database {path} is locked by another program: end it, like a `sqlite3` with an open transaction, and start again", path = path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The disk takes or gives nothing.
+    #[error("the database {path} cannot be read or written: {source}; see whether the disk is full or broken, and start again", path = path.display())]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// A newer exporter has changed the schema.
     #[error(
-        "the database has schema version {found}, and this exporter knows only up to {known}: \
-         a newer exporter wrote it, so run that version or a later one"
+        "the database {path} has schema version {found}, and this exporter knows only up to {known}: \
+         a newer exporter wrote it, so run that version or a later one",
+        path = path.display()
     )]
     NewerSchema {
+        /// The database.
+        path: PathBuf,
         /// The version that the database has.
         found: i64,
         /// The newest version that this exporter knows.
         known: i64,
     },
     /// The schema cannot be brought up to date.
-    #[error("the database's schema cannot be brought up to date: {0}; restore a backup, or start with a new file")]
-    Migrate(MigrateError),
+    #[error("the schema of the database {path} cannot be brought up to date: {source}; restore a backup, or start with a new file", path = path.display())]
+    Migrate {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: MigrateError,
+    },
     /// A row of the totals makes no sense.
     #[error("the database's totals cannot be read: {0}; restore a backup, or start with a new file")]
     Totals(String),
@@ -198,8 +229,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(|source| StoreError::Open { path, source })?;
-        migrate(&mut connection).await?;
+        let mut connection = options.connect().await.map_err(|source| unopened(&path, source))?;
+        migrate(&mut connection, &path).await?;
         Ok(Self { connection, bounds: bounds.into(), _lock: lock })
     }
 
@@ -380,7 +411,7 @@ impl Store {
     }
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.last().map_or(0, |(version, ..)| *version);
     let migrations = MIGRATIONS.into_iter().map(|(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
@@ -388,20 +419,39 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     match Migrator::with_migrations(migrations.collect()).run(connection).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _)) if found > known => {
-            Err(StoreError::NewerSchema { found, known })
+            Err(StoreError::NewerSchema { path: path.to_owned(), found, known })
         }
-        Err(error) => Err(StoreError::Migrate(error)),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) if is_about_the_disk(&error) => {
+            Err(unopened(path, error))
+        }
+        Err(source) => Err(StoreError::Migrate { path: path.to_owned(), source }),
     }
 }
 
 /// Whether a statement failed because of the row it carried, and not because of the disk or the database.
 fn is_about_the_row(error: &sqlx::Error) -> bool {
-    // Primary result codes of SQLite: https://www.sqlite.org/rescode.html
-    const TOO_BIG: u32 = 18;
-    const CONSTRAINT: u32 = 19;
-    const MISMATCH: u32 = 20;
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
+    matches!(primary_code(error), Some(TOO_BIG | CONSTRAINT | MISMATCH))
+}
+
+/// Why a database cannot be opened, by what can be done about it.
+fn unopened(path: &Path, source: sqlx::Error) -> StoreError {
+    let path = path.to_owned();
+    match primary_code(&source) {
+        Some(BUSY | LOCKED) => StoreError::Locked { path },
+        Some(IO_ERROR | FULL) => StoreError::Disk { path, source },
+        Some(_) | None => StoreError::Open { path, source },
+    }
+}
+
+/// Whether a statement failed for want of the lock or the disk, and not because of what it says.
+fn is_about_the_disk(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED | IO_ERROR | FULL))
+}
+
+/// SQLite's primary result code.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 #[cfg(test)]

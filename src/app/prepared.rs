@@ -1,6 +1,7 @@
 //! What a configuration makes of the rooms, made ready before anything is put in force: all that can be wrong shows here.
 
 use super::StartError;
+use crate::access::Loaded;
 use crate::api::{Client, Key};
 use crate::clock::Clock;
 use crate::config::{Config, StaticTask};
@@ -20,15 +21,23 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+    /// Reads everything that the configuration names; who may connect and ask is put in force apart from the rest.
+    pub(super) async fn new(config: &Config, clock: &Clock) -> Result<(Self, Loaded), StartError> {
+        let (config, clock) = (config.clone(), clock.clone());
+        // A file may be a pipe that nobody writes to, or lie on a disk that hangs: neither keeps anything from ending.
+        tokio::task::spawn_blocking(move || Self::read(&config, &clock)).await?
+    }
+
+    fn read(config: &Config, clock: &Clock) -> Result<(Self, Loaded), StartError> {
         let key = Key::open(&config.api.key)?;
-        Ok(Self {
+        let prepared = Self {
             api_token: config.web.api_token_file.as_deref().map(ApiToken::open).transpose()?,
             webhook_secret: config.webhook.secret_file.as_deref().map(WebhookSecret::open).transpose()?,
             client: Client::new(&config.api, key.clone(), clock.clone())?,
             discovery: Discovery::new(&config.discovery)?,
             key,
-        })
+        };
+        Ok((prepared, Loaded::open(config.web.config_file.as_deref())?))
     }
 
     pub(super) fn ledger_settings(&self, config: &Config) -> Settings {

@@ -2,7 +2,7 @@
 
 use super::ReadAgain;
 use super::prepared::{Prepared, static_list, static_source};
-use crate::access::{Access, Loaded};
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger::{LedgerHandle, Reconfiguration, STATIC_SOURCE};
@@ -82,8 +82,7 @@ impl Reloading {
         let read = tokio::task::spawn_blocking(move || read_again()).await;
         let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         check_unchangeable(&self.config, &config)?;
-        let prepared = Prepared::new(&config, &self.clock).map_err(|error| error.to_string())?;
-        let access = Loaded::open(config.web.config_file.as_deref()).map_err(|error| error.to_string())?;
+        let (prepared, access) = Prepared::new(&config, &self.clock).await.map_err(|error| error.to_string())?;
         self.access.check(&access)?;
         let change = Reconfiguration {
             settings: prepared.ledger_settings(&config),

@@ -5,6 +5,7 @@ use crate::app::{self, Options};
 use crate::clock::Clock;
 use crate::config::{Config, KeySource, RateLimit, StorageUrl};
 use crate::listener;
+use crate::service::Service;
 use crate::simulator::{Simulator, SimulatorOptions};
 use anyhow::Context;
 use clap::Args;
@@ -63,7 +64,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let simulated = tokio::spawn(simulator.clone().serve(listener, stop.clone()));
 
     let config = configure(&args.listen_address, &api, &api_key, folder.path())?;
-    let options = Options { telemetry_path: "/metrics".to_owned(), enable_lifecycle: false, read_again: None };
+    let options = Options {
+        telemetry_path: "/metrics".to_owned(),
+        enable_lifecycle: false,
+        read_again: None,
+        service: Service::none(),
+    };
     let running = app::start(config, options, Clock::system()).await?;
     let exporter = format!("http://{}", reachable(running.address));
     announce_to(&simulator, &exporter)?;

@@ -200,7 +200,7 @@ async fn a_newer_schema_is_refused() {
     .unwrap();
     store.close().await.unwrap();
     let error = Store::open(&url, &BOUNDS).await.unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: 2, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ declare -A debian_packages=(
   [python3-yaml]="/usr/bin/python3 -c 'import yaml' | reads the rules and their tests, to find those without a test"
   [shellcheck]="command -v shellcheck | lints shell scripts"
   [sqlite3]="command -v sqlite3 | opens the exporter's database as an operator would"
+  [systemd]="command -v systemd-analyze | judges the service unit; nothing of it runs"
 )
 
 # require_packages PACKAGE…: installs those of them that are missing, or says how to and fails.

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// One answer. By default it is a 200 that comes at once.
@@ -24,12 +25,13 @@ pub(crate) struct Answer {
     headers: Vec<(&'static str, String)>,
     body: Bytes,
     delay: Duration,
+    gate: Option<watch::Receiver<bool>>,
 }
 
 impl Answer {
     /// A 200 with this body, whatever it is.
     pub(crate) fn body(body: impl Into<Bytes>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into(), delay: Duration::ZERO }
+        Self { status: 200, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, gate: None }
     }
 
     /// An answer with this status and a body that no log may show.
@@ -46,6 +48,11 @@ impl Answer {
     /// That comes only after this time.
     pub(crate) fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
+    }
+
+    /// That comes only once this is true.
+    pub(crate) fn once(self, gate: watch::Receiver<bool>) -> Self {
+        Self { gate: Some(gate), ..self }
     }
 }
 
@@ -216,6 +223,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     state.asked.lock().unwrap().push(asked);
     let in_flight = Counted::new(&state);
     tokio::time::sleep(answer.delay).await;
+    if let Some(mut gate) = answer.gate {
+        // A test that has ended waits for no answer.
+        gate.wait_for(|is_open| *is_open).await.ok();
+    }
     drop(in_flight);
     let mut response = Response::builder().status(answer.status).header(CONTENT_TYPE, "application/json");
     for (name, value) in answer.headers {

@@ -3,6 +3,7 @@
 use super::{FakeApi, LOOK, PATIENCE, Scrape};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_yaml::{Mapping, Value};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub(crate) struct Setup {
     config: Value,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    shell: Option<String>,
 }
 
 impl Setup {
@@ -43,6 +45,7 @@ impl Setup {
             config: serde_yaml::from_str(QUICK).unwrap(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            shell: None,
         };
         setup.configure(&format!("api: {{base_url: '{url}'}}"));
         setup.configure(yaml);
@@ -65,6 +68,11 @@ impl Setup {
     pub(crate) fn environment(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// What a shell does before it becomes the exporter, for the next starts: `ulimit -n 32`.
+    pub(crate) fn shell(&mut self, command: &str) {
+        self.shell = Some(command.to_owned());
     }
 
     /// A path in the folder.
@@ -112,7 +120,10 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = binary();
+        let mut command = match &self.shell {
+            Some(shell) => through(shell),
+            None => binary(),
+        };
         // The configuration is where it is by default, config.yaml in the current folder.
         command.current_dir(self.folder.path());
         command.args(&self.arguments).envs(self.environment.iter().cloned());
@@ -123,8 +134,22 @@ impl Setup {
 /// The binary without an environment: proxies and keys of whoever runs the tests are no part of them.
 /// `DRAGDROPDO_TEST_EXPORTER` names another than the one that was built with the tests, like that of a release.
 pub(crate) fn binary() -> Command {
+    alone(Command::new(path_of_binary()))
+}
+
+/// The binary, which a shell becomes after it has done this.
+fn through(shell: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(path_of_binary());
+    alone(command)
+}
+
+fn path_of_binary() -> OsString {
     let built = env!("CARGO_BIN_EXE_dragdropdo-exporter");
-    let mut command = Command::new(std::env::var_os("DRAGDROPDO_TEST_EXPORTER").unwrap_or(built.into()));
+    std::env::var_os("DRAGDROPDO_TEST_EXPORTER").unwrap_or(built.into())
+}
+
+fn alone(mut command: Command) -> Command {
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -191,11 +216,21 @@ impl Exporter {
         self.address
     }
 
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Does not read its log any longer, as `| head -1` does not.
+    pub(crate) fn is_not_read(&self) {
+        self.reading.abort();
+    }
+
     /// The CPU time that it has used, as the system tells it.
     pub(crate) fn cpu(&self) -> Duration {
         /// How the kernel counts, on every Linux.
         const TICK: Duration = Duration::from_millis(10);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // Behind the name, which may hold anything, the user's and the system's share are the 12th and the 13th.
         let ticks = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
         TICK * ticks.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
@@ -268,26 +303,47 @@ impl Exporter {
 
     /// Ends it as a service manager does, by SIGTERM, and answers its exit status and its whole log.
     pub(crate) async fn terminate(self) -> (ExitStatus, Vec<String>) {
-        let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await.unwrap();
+        self.signal("TERM").await;
+        self.ends(PATIENCE).await
+    }
+
+    /// Ends it by SIGTERM, within the time that the exporter promises whatever is going on, and answers its whole log.
+    pub(crate) async fn stops(self) -> Vec<String> {
+        self.stops_by("TERM").await
+    }
+
+    /// The same by another signal.
+    pub(crate) async fn stops_by(self, signal: &str) -> Vec<String> {
+        /// The promise is 5 s; the rest is for a machine that does a lot else.
+        const PROMISE: Duration = Duration::from_secs(8);
+        self.signal(signal).await;
+        let (status, log) = self.ends(PROMISE).await;
+        assert!(status.success(), "{status}\n{}", log.join("\n"));
+        log
+    }
+
+    /// Sends it a signal, by its short name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.pid();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await.unwrap();
         assert!(sent.success());
-        self.ends().await
     }
 
     /// Ends it as a crash does, by SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();
-        self.ends().await;
+        self.ends(PATIENCE).await;
     }
 
-    async fn ends(mut self) -> (ExitStatus, Vec<String>) {
+    async fn ends(mut self, bound: Duration) -> (ExitStatus, Vec<String>) {
         let end = async {
             let status = self.child.wait().await.unwrap();
-            (&mut self.reading).await.unwrap();
+            // A log that is not read has no end to wait for.
+            (&mut self.reading).await.ok();
             status
         };
-        let end = tokio::time::timeout(PATIENCE, end).await;
-        let status = end.unwrap_or_else(|_| panic!("the exporter does not end:\n{}", self.log().join("\n")));
+        let end = tokio::time::timeout(bound, end).await;
+        let status = end.unwrap_or_else(|_| panic!("it has not ended within {bound:?}:\n{}", self.log().join("\n")));
         (status, self.log())
     }
 }
