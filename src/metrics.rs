@@ -8,7 +8,7 @@ mod domain;
 mod instruments;
 mod text;
 
-pub use instruments::{BuildInfo, Instruments};
+pub use instruments::{BuildInfo, ConfigLoad, Instruments, SourceReading};
 
 use crate::view::Snapshot;
 use prometheus::proto::{MetricFamily, MetricType};

@@ -2,6 +2,10 @@
 //!
 //! The doc comment of each says what its HELP text says.
 
+mod readings;
+
+pub use readings::{ConfigLoad, SourceReading};
+
 use crate::clock::Clock;
 use crate::time::Time;
 use prometheus::core::Collector;
