@@ -124,7 +124,8 @@ fn form(filter: &Filter, groups: &[GroupSnapshot]) -> Markup {
 
 /// What is filtered, and what is wrong with what was asked for.
 fn notes(filter: &Filter, groups: &[GroupSnapshot]) -> Markup {
-    let unknown_group = filter.group.as_deref().filter(|group| groups.iter().all(|known| known.group.as_str() != *group));
+    let unknown_group =
+        filter.group.as_deref().filter(|group| groups.iter().all(|known| known.group.as_str() != *group));
     let unknown_state = filter.state.as_deref().filter(|word| State::ALL.iter().all(|state| state.as_str() != *word));
     html! {
         @if !filter.is_empty() {

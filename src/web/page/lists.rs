@@ -215,12 +215,7 @@ mod tests {
         let (failures, unfinished, finished) = found("");
         assert_eq!(
             failures,
-            [
-                "unnamed - unspecified",
-                "running new code",
-                "partial scan.PDF unspecified",
-                "running old code"
-            ]
+            ["unnamed - unspecified", "running new code", "partial scan.PDF unspecified", "running old code"]
         );
         assert_eq!(unfinished, ["old", "running", "new"]);
         assert_eq!(finished, ["unnamed", "partial"]);
@@ -233,7 +228,10 @@ mod tests {
         assert_eq!(found("q=CODE").1, ["running"]);
         assert_eq!(found("q=unspecified").0, ["unnamed - unspecified", "partial scan.PDF unspecified"]);
         let (failures, unfinished, finished) = found("q=old");
-        assert_eq!((failures, unfinished), (vec!["running old code".to_owned()], vec!["old".to_owned(), "running".to_owned()]));
+        assert_eq!(
+            (failures, unfinished),
+            (vec!["running old code".to_owned()], vec!["old".to_owned(), "running".to_owned()])
+        );
         assert!(finished.is_empty());
     }
 

@@ -27,13 +27,13 @@ impl Context<'_> {
     pub(super) fn failures(&self, list: &List<FailureRow<'_>>) -> Markup {
         let rows: Vec<Vec<Markup>> = list.rows.iter().map(|row| self.failure(row)).collect();
         let nothing = if self.filter.is_empty() {
-            "No tracked task has a failure. Those of tasks that have left remain in the groups below."
+            "No tracked task has a failure. The latest of tasks that have left is told with their group."
         } else {
             "No failure of a tracked task is found."
         };
         html! {
             section #failures {
-                h2 { "Newest failures" (aside(list.total, "of tracked tasks")) }
+                h2 { "Newest failures" (aside(list.total, " of tracked tasks")) }
                 @if rows.is_empty() { p.none { (nothing) } } @else {
                     (table("Failures of tracked tasks, newest first", "cards", &["File", "Error code", "Failed", "Task", "Group"], &rows))
                     (more(list.more(), "failure", "failures"))
@@ -81,7 +81,7 @@ impl Context<'_> {
         let heads = ["Task", "State", "Started", "Files", "Next poll", "Last error", "Group"];
         html! {
             section #unfinished {
-                h2 { "Unfinished tasks" (aside(list.total, "oldest first")) }
+                h2 { "Unfinished tasks" (aside(list.total, ", oldest first")) }
                 @if rows.is_empty() { p.none { (if self.filter.is_empty() { "Every tracked task has finished." } else { "No unfinished task is found." }) } } @else {
                     (table("Unfinished tasks, oldest first", "cards", &heads, &rows))
                     (more(list.more(), "unfinished task", "unfinished tasks"))
@@ -98,9 +98,9 @@ impl Context<'_> {
             } @else if let Some(since) = task.not_found_since {
                 span.code { "not_found" } ": the API does not know it, first " (text::ago_short(since, self.now))
             } @else if task.first_seen.is_none() {
-                span.quiet { "not yet observed" }
+                span.nothing { "not yet observed" }
             } @else {
-                span.quiet { "none" }
+                span.nothing { "none" }
             }
         }
     }
@@ -123,7 +123,7 @@ impl Context<'_> {
         let heads = ["Task", "Outcome", "Finished", "Files", "Group"];
         html! {
             section #finished {
-                h2 { "Finished tasks" (aside(list.total, "still tracked, newest first")) }
+                h2 { "Finished tasks" (aside(list.total, " still tracked, newest first")) }
                 @if rows.is_empty() { p.none { (if self.filter.is_empty() { "No tracked task has finished." } else { "No finished task is found." }) } } @else {
                     (table("Finished tasks that are still tracked, newest first", "cards", &heads, &rows))
                     (more(list.more(), "finished task", "finished tasks"))
@@ -136,9 +136,13 @@ impl Context<'_> {
     pub(super) fn groups(&self, groups: &[GroupSnapshot]) -> Markup {
         let rows: Vec<Vec<Markup>> = groups.iter().map(|group| self.group(group)).collect();
         let words = State::ALL.map(word);
-        let labels: Vec<String> = ["tasks", "files"].iter().flat_map(|what| words.map(|word| format!("{what} {word}"))).collect();
-        let labels: Vec<&str> =
-            ["group"].into_iter().chain(labels.iter().map(String::as_str)).chain(["oldest unfinished", "latest failure"]).collect();
+        let labels: Vec<String> =
+            ["tasks", "files"].iter().flat_map(|what| words.map(|word| format!("{what} {word}"))).collect();
+        let labels: Vec<&str> = ["group"]
+            .into_iter()
+            .chain(labels.iter().map(String::as_str))
+            .chain(["oldest unfinished", "latest failure"])
+            .collect();
         let head = html! {
             tr role="row" {
                 th role="columnheader" scope="col" rowspan="2" { "Group" }
@@ -153,7 +157,7 @@ impl Context<'_> {
         };
         html! {
             section #groups {
-                h2 { "Groups" (aside(groups.len(), "tracked tasks and their files by state")) }
+                h2 { "Groups" (aside(groups.len(), ": tracked tasks and their files by state")) }
                 @if rows.is_empty() {
                     p.none { "No task has ever been tracked. Name tasks in the configuration, or register them at /api/v1/tasks." }
                 } @else {
@@ -165,7 +169,7 @@ impl Context<'_> {
 
     fn group(&self, group: &GroupSnapshot) -> Vec<Markup> {
         let number = |count: u64| {
-            html! { span.zero[count == 0] { (text::grouped(usize::try_from(count).unwrap_or(usize::MAX))) } }
+            html! { span.nothing[count == 0] { (text::grouped(usize::try_from(count).unwrap_or(usize::MAX))) } }
         };
         let linked = |state: State, count: u64| {
             let list = if state.finished().is_some() { "finished" } else { "unfinished" };
@@ -186,11 +190,11 @@ impl Context<'_> {
         let oldest = group.oldest_unfinished;
         let latest = last_failure(group);
         let times = [
-            html! { @if let Some(at) = oldest { (text::ago_short(at, self.now)) } @else { span.quiet { "none" } } },
+            html! { @if let Some(at) = oldest { (text::ago_short(at, self.now)) } @else { span.nothing { "none" } } },
             html! {
                 @if let Some((at, code)) = latest {
                     (text::ago_short(at, self.now)) ", " span.code { (text::name(code.as_str())) }
-                } @else { span.quiet { "none" } }
+                } @else { span.nothing { "none" } }
             },
         ];
         [self.group_link(&group.group)].into_iter().chain(tasks).chain(files).chain(times).collect()
@@ -209,7 +213,7 @@ pub(super) fn task_link(id: &TaskId) -> Markup {
 /// When a task is polled next.
 fn next_poll(poll: Option<&Poll>, now: Time) -> Markup {
     match poll {
-        None => html! { span.quiet { "not polled" } },
+        None => html! { span.nothing { "not polled" } },
         Some(Poll { due: None, .. }) => html! { "now" },
         Some(Poll { due: Some(due), .. }) => due_in(*due, now),
     }
@@ -239,10 +243,11 @@ fn outcome(task: &TaskRecord) -> Markup {
 /// A task's files by state, and those that the reader looked for.
 fn files(row: &TaskRow<'_>) -> Markup {
     let of = |state: State| row.task.present_files().filter(|file| file.state == state).count();
-    let counts: Vec<(State, usize)> = State::ALL.map(|state| (state, of(state))).into_iter().filter(|(_, count)| *count > 0).collect();
+    let counts: Vec<(State, usize)> =
+        State::ALL.map(|state| (state, of(state))).into_iter().filter(|(_, count)| *count > 0).collect();
     let file = |file: &FileRecord| html! { li { span.id { (text::name(file.key.as_str())) } " " (state(file.state)) } };
     html! {
-        @if counts.is_empty() { span.quiet { "none named" } }
+        @if counts.is_empty() { span.nothing { "none named" } }
         @for (place, (state, count)) in counts.iter().enumerate() {
             @if place > 0 { ", " }
             span class=(format!("state {}", state.as_str())) { (mark(*state)) (text::grouped(*count)) " " (word(*state)) }
@@ -284,11 +289,11 @@ fn mark(state: State) -> Markup {
 }
 
 fn aside(total: usize, what: &str) -> Markup {
-    html! { " " span.quiet { (text::grouped(total)) ", " (what) } }
+    html! { " " span.quiet { (text::grouped(total)) (what) } }
 }
 
 fn more(more: usize, one: &str, many: &str) -> Markup {
     html! {
-        @if more > 0 { p.rest { (text::count(more, one, many)) " more: filter to see others, or read all in the JSON." } }
+        @if more > 0 { p.rest { (text::count(more, one, many)) " more: filter to find others, or read all as " a href="/api/v1/tasks" { "JSON" } "." } }
     }
 }

@@ -1,9 +1,10 @@
 //! What a reader must know within five seconds: whether work fails, what is unfinished, and whether the exporter can be
 //! believed.
 
-use super::facts::{Exporter, Facts, Polling};
+use super::facts::{Exporter, Facts, FailingKind, Polling};
 use super::filter::Filter;
 use super::text;
+use crate::api::RequestOutcome;
 use crate::schedule::Hold;
 use crate::task::{ErrorCode, Group, State};
 use crate::time::Time;
@@ -155,7 +156,8 @@ fn unfinished(facts: &Facts) -> Verdict {
     more.push(html! { (text::count(counts.finished, "finished task", "finished tasks")) " still tracked" });
     Verdict {
         title: "Unfinished",
-        level: if unknown > 0 { Level::Notice } else { Level::Plain },
+        // How many are too many, and how old is too old, nobody but the reader knows.
+        level: Level::Plain,
         says: text::count(counts.unfinished, "task", "tasks"),
         more,
     }
@@ -184,8 +186,13 @@ fn api(polling: &Polling, now: Time) -> Verdict {
             Some(true) => (Level::Good, "answers".to_owned()),
         }
     };
-    // What fails most says most.
-    if let Some(kind) = polling.failing.iter().max_by_key(|kind| kind.tasks) {
+    // What holds everything back says most, and then what fails most.
+    let holds = |kind: &FailingKind| match kind.kind {
+        kind if kind == RequestOutcome::Unauthorized.as_str() => hold(Hold::KeyRejected).is_some(),
+        kind if kind == RequestOutcome::RateLimited.as_str() => hold(Hold::RateLimited).is_some(),
+        _ => false,
+    };
+    if let Some(kind) = polling.failing.iter().max_by_key(|kind| (holds(kind), kind.tasks)) {
         let since = text::duration(now.since(kind.since));
         more.push(html! { span.code { (kind.kind) } " for " (since) ": " (text::name(&kind.latest)) });
     }
@@ -202,7 +209,9 @@ fn api(polling: &Polling, now: Time) -> Verdict {
 fn exporter(exporter: &Exporter, now: Time) -> Verdict {
     let mut more = Vec::new();
     let (level, says) = if !exporter.stuck.is_empty() {
-        more.push(html! { "The loop of the " (exporter.stuck.join(" and the ")) " stands still: restart the exporter." });
+        more.push(
+            html! { "The loop of the " (exporter.stuck.join(" and the ")) " stands still: restart the exporter." },
+        );
         (Level::Bad, "stuck: do not believe this page")
     } else if !exporter.is_ready {
         (Level::Notice, "starting")

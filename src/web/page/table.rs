@@ -33,7 +33,7 @@ pub(super) fn table_under(
                             @if place == 0 {
                                 th role="rowheader" scope="row" { (cell) }
                             } @else {
-                                td role="cell" data-label=(label) { (cell) }
+                                td role="cell" data-label=(label) { div { (cell) } }
                             }
                         }
                     }

@@ -11,6 +11,9 @@ const MAX_SHOWN: usize = 80;
 /// What is kept of the beginning and of the end of a longer one.
 const KEPT: (usize, usize) = (52, 24);
 
+/// Within a day the time alone is one moment.
+const DAY: Duration = Duration::from_hours(24);
+
 /// A name from outside, isolated from what stands around it; the whole of one that is cut is in its title.
 pub(super) fn name(text: &str) -> Markup {
     let whole = visible(text);
@@ -43,9 +46,11 @@ fn is_deceptive(c: char) -> bool {
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// How long ago a moment was, and the moment itself.
+/// How long ago a moment was, and the moment itself; its date only when it needs one.
 pub(super) fn ago(at: Time, now: Time) -> Markup {
-    html! { time datetime=(at) { (duration(now.since(at))) " ago " span.at { (moment(at)) } } }
+    let whole = moment(at);
+    let shown = if now.since(at) < DAY { whole.split_once(' ').map_or(&*whole, |(_, time)| time) } else { &whole };
+    html! { time datetime=(at) title=(whole) { (duration(now.since(at))) " ago " span.at { (shown) } } }
 }
 
 /// How long ago a moment was; the moment itself is in its title.
@@ -134,8 +139,10 @@ mod tests {
         let now = at.after(Duration::from_secs(75));
         assert_eq!(
             ago(at, now).into_string(),
-            "<time datetime=\"2026-11-23T10:00:00.5Z\">1m 15s ago <span class=\"at\">2026-11-23 10:00:00 UTC</span></time>"
+            "<time datetime=\"2026-11-23T10:00:00.5Z\" title=\"2026-11-23 10:00:00 UTC\">1m 15s ago \
+             <span class=\"at\">10:00:00 UTC</span></time>"
         );
+        assert!(ago(at, at.after(DAY)).into_string().ends_with(">2026-11-23 10:00:00 UTC</span></time>"));
         assert_eq!(
             ago_short(now, at).into_string(),
             "<time datetime=\"2026-11-23T10:01:15.5Z\" title=\"2026-11-23 10:01:15 UTC\">0s ago</time>"

@@ -202,7 +202,7 @@ class Look:
 
     def api_fails(self):
         """Shows that an API that fails is told from work that fails, with the reason."""
-        for status, says in [(500, "the latest request failed"), (401, "the key is not accepted"), (429, "rate limited")]:
+        for status, says in [(500, "the latest request failed"), (429, "rate limited"), (401, "the key is not accepted")]:
             self._api.status = status
             self._browser.open(f"{self._exporter.url}/")
             self._browser.until(f"status {status} shows", "return document.querySelector('.tiles').innerText.includes(arguments[0])", says)
