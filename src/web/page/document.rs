@@ -85,33 +85,16 @@ fn data(facts: &Facts, filter: &Filter, lists: &Lists<'_>, polls: &HashMap<&Task
 }
 
 fn form(filter: &Filter, groups: &[GroupSnapshot]) -> Markup {
-    let has = |chosen: &Option<String>, value: &str| chosen.as_deref() == Some(value);
-    let is_known = |group: &str| groups.iter().any(|known| known.group.as_str() == group);
+    let groups_now = groups.iter().map(|group| group.group.as_str());
+    let groups_now: Vec<(&str, String)> =
+        filter.unknown_group(groups).into_iter().chain(groups_now).map(|name| (name, text::visible(name))).collect();
+    let states = State::ALL.map(|state| (state.as_str(), rows::word(state).to_owned()));
+    let states: Vec<(&str, String)> =
+        filter.unknown_state().map(|word| (word, text::visible(word))).into_iter().chain(states).collect();
     html! {
         form action="/" method="get" role="search" aria-label="Filter" {
-            label { "Group "
-                select #group name="group" {
-                    option value="" { "all" }
-                    @if let Some(group) = filter.group.as_deref().filter(|group| !is_known(group)) {
-                        option value=(group) selected { (text::visible(group)) }
-                    }
-                    @for group in groups {
-                        @let name = group.group.as_str();
-                        option value=(name) selected[has(&filter.group, name)] { (text::visible(name)) }
-                    }
-                }
-            }
-            label { "State "
-                select #state name="state" {
-                    option value="" { "all" }
-                    @if let Some(state) = filter.state.as_deref().filter(|word| State::ALL.iter().all(|state| state.as_str() != *word)) {
-                        option value=(state) selected { (text::visible(state)) }
-                    }
-                    @for state in State::ALL {
-                        option value=(state.as_str()) selected[has(&filter.state, state.as_str())] { (rows::word(state)) }
-                    }
-                }
-            }
+            label { "Group " (choice("group", &groups_now, filter.group.as_deref())) }
+            label { "State " (choice("state", &states, filter.state.as_deref())) }
             label.text { "Text "
                 input #q type="search" name="q" value=(filter.text.as_deref().unwrap_or("")) maxlength=(MAX_BYTES)
                     placeholder="part of a task ID, file key or error code" autocomplete="off" spellcheck="false";
@@ -122,25 +105,32 @@ fn form(filter: &Filter, groups: &[GroupSnapshot]) -> Markup {
     }
 }
 
+/// A list to choose from, by value and what is read for it.
+fn choice(name: &str, values: &[(&str, String)], chosen: Option<&str>) -> Markup {
+    html! {
+        select id=(name) name=(name) {
+            option value="" { "all" }
+            @for (value, read) in values { option value=(value) selected[chosen == Some(*value)] { (read) } }
+        }
+    }
+}
+
 /// What is filtered, and what is wrong with what was asked for.
 fn notes(filter: &Filter, groups: &[GroupSnapshot]) -> Markup {
-    let unknown_group =
-        filter.group.as_deref().filter(|group| groups.iter().all(|known| known.group.as_str() != *group));
-    let unknown_state = filter.state.as_deref().filter(|word| State::ALL.iter().all(|state| state.as_str() != *word));
     html! {
         @if !filter.is_empty() {
-            p.note { "Failures and tasks are filtered. The rest of the page is about all that is tracked. " a href="/" { "Show all" } }
+            p.note { "Failures and tasks are filtered. The rest of the page is about all that is tracked." }
         }
         @for parameter in &filter.too_long {
             p.note.wrong { (parameter) " is longer than " (MAX_BYTES) " bytes, and no name is: nothing is found. Shorten it." }
         }
-        @if let Some(group) = unknown_group {
+        @if let Some(group) = filter.unknown_group(groups) {
             p.note.wrong { "There is no group " (text::name(group)) ": nothing is found. Choose one of the list." }
         }
-        @if let Some(state) = unknown_state {
+        @if let Some(state) = filter.unknown_state() {
             p.note.wrong {
                 "There is no state " (text::name(state)) ": nothing is found. Choose "
-                @for (place, state) in State::ALL.iter().enumerate() { @if place > 0 { ", " } (state.as_str()) } "."
+                (State::ALL.map(State::as_str).join(", ")) "."
             }
         }
     }

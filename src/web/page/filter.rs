@@ -1,6 +1,7 @@
 //! What a reader asks to see: a group, a state, a text; and the addresses that ask for it.
 
 use crate::task::{Group, State, TaskRecord};
+use crate::view::GroupSnapshot;
 use axum::extract::Query;
 use axum::http::Uri;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -67,18 +68,33 @@ impl Filter {
         self.group.is_none() && self.state.is_none() && self.text.is_none()
     }
 
+    /// The group that is asked for, when it is none of those that are known.
+    pub(super) fn unknown_group(&self, groups: &[GroupSnapshot]) -> Option<&str> {
+        let is_known = |group: &&str| groups.iter().any(|known| known.group.as_str() == *group);
+        self.group.as_deref().filter(|group| !is_known(group))
+    }
+
+    /// The state that is asked for, when it is none.
+    pub(super) fn unknown_state(&self) -> Option<&str> {
+        self.state.as_deref().filter(|word| state(word).is_none())
+    }
+
     /// The filter to hold tasks against; `None` when it can find none.
     pub(super) fn matcher(&self) -> Option<Matcher<'_>> {
         if !self.too_long.is_empty() {
             return None;
         }
         let state = match &self.state {
-            Some(word) => Some(State::ALL.into_iter().find(|state| state.as_str() == word)?),
+            Some(word) => Some(state(word)?),
             None => None,
         };
         let text = self.text.as_deref().map(Needle::new);
         Some(Matcher { group: self.group.as_deref(), state, text })
     }
+}
+
+fn state(word: &str) -> Option<State> {
+    State::ALL.into_iter().find(|state| state.as_str() == word)
 }
 
 /// A filter whose words are known.

@@ -6,7 +6,7 @@
   const auto = document.getElementById("auto");
   const refreshed = document.getElementById("refreshed");
   const stale = document.getElementById("stale");
-  // An answer that takes longer is none: the next try comes sooner than it.
+  // An answer that takes longer is none.
   const patience = 2 * seconds * 1000;
   const data = () => document.getElementById("data");
   let latest = Date.now();
@@ -19,6 +19,13 @@
     const same = (part) => [...part.querySelectorAll("a[href]")].filter((a) => a.getAttribute("href") === old.getAttribute("href"));
     return same(fresh)[same(data()).indexOf(old)] || same(fresh)[0] || null;
   };
+
+  // A link that is replaced between press and release is not followed. No press is longer than two seconds: its end may
+  // be elsewhere, and not be seen.
+  let pressed = 0;
+  document.addEventListener("pointerdown", () => { pressed = Date.now(); });
+  document.addEventListener("pointerup", () => { pressed = 0; });
+  const isPressed = () => Math.abs(Date.now() - pressed) < 2000;
 
   // Nobody can copy a task's ID from a text that is replaced meanwhile.
   const isBeingSelected = () => {
@@ -54,7 +61,7 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("data");
       if (!fresh) throw new Error("it answers with another page: load this one anew");
-      if (!isBeingSelected()) {
+      if (!isPressed() && !isBeingSelected()) {
         replace(fresh, page);
         latest = Date.now();
       }

@@ -230,3 +230,134 @@ fn exporter(exporter: &Exporter, now: Time) -> Verdict {
     more.push(html! { "up for " (text::duration(now.since(exporter.started))) ", version " (exporter.build.version) });
     Verdict { title: "Exporter", level, says: says.to_owned(), more }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{BuildInfo, ConfigLoad};
+    use crate::totals::GroupTotals;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    const NOW: Time = Time::from_micros(1_700_000_000_000_000);
+
+    fn ago(seconds: i64) -> Time {
+        Time::from_micros(NOW.as_micros() - seconds * 1_000_000)
+    }
+
+    fn facts(latest_failure: Option<Time>) -> Facts {
+        let code = ErrorCode::unspecified();
+        let totals = GroupTotals {
+            last_failures: latest_failure.map(|at| (code, at)).into_iter().collect(),
+            ..GroupTotals::default()
+        };
+        let group = GroupSnapshot {
+            group: Group::default(),
+            tasks: [0; 5],
+            files: [0; 5],
+            oldest_unfinished: None,
+            totals: Arc::new(totals),
+        };
+        Facts {
+            now: NOW,
+            overview: crate::view::Overview { groups: vec![group], ..Default::default() },
+            polling: Polling::default(),
+            exporter: healthy(),
+        }
+    }
+
+    fn healthy() -> Exporter {
+        Exporter {
+            is_ready: true,
+            stuck: Vec::new(),
+            config: ConfigLoad { is_latest: true, at: ago(60) },
+            started: ago(60),
+            sources: BTreeMap::new(),
+            store_errors: 0,
+            per_task_limit: 100,
+            telemetry_path: "/metrics".to_owned(),
+            build: BuildInfo::of_this_binary(),
+        }
+    }
+
+    fn polling(up: Option<bool>) -> Polling {
+        Polling { up, polled: 12, last_answer: Some(ago(1)), ..Polling::default() }
+    }
+
+    fn told(verdict: &Verdict) -> (Level, &str) {
+        (verdict.level, &verdict.says)
+    }
+
+    #[test]
+    fn a_failure_is_bad_while_its_alert_fires_and_worth_a_notice_for_an_hour() {
+        for (seconds, level) in
+            [(300, Level::Bad), (301, Level::Notice), (3600, Level::Notice), (3601, Level::Good), (90_000, Level::Good)]
+        {
+            assert_eq!(failures(&facts(Some(ago(seconds)))).level, level, "{seconds}");
+        }
+        assert_eq!(told(&failures(&facts(None))), (Level::Good, "none so far"));
+    }
+
+    #[test]
+    fn an_api_is_judged_by_what_keeps_it_from_answering() {
+        let failing = |tasks| {
+            let kind = FailingKind { kind: "timeout", tasks, since: ago(70), latest: "slow".to_owned() };
+            Polling { failing: vec![kind], ..polling(Some(true)) }
+        };
+        for (polling, expected) in [
+            (Polling::default(), (Level::Plain, "nothing to poll")),
+            (polling(None), (Level::Notice, "not asked yet")),
+            (polling(Some(true)), (Level::Good, "answers")),
+            (failing(3), (Level::Notice, "answers; 3 of 12 polls fail")),
+            (Polling { up: Some(false), ..failing(1) }, (Level::Bad, "the latest request failed; 1 of 12 polls fail")),
+            (
+                Polling { lag: Duration::from_secs(61), ..polling(Some(true)) },
+                (Level::Notice, "answers; polls are late"),
+            ),
+            (Polling { holds: vec![(Hold::RateLimited, NOW)], ..polling(Some(true)) }, (Level::Bad, "rate limited")),
+            (
+                Polling { holds: vec![(Hold::RateLimited, NOW), (Hold::KeyRejected, NOW)], ..polling(Some(false)) },
+                (Level::Bad, "the key is not accepted"),
+            ),
+        ] {
+            assert_eq!(told(&api(&polling, NOW)), expected);
+        }
+        let tile = api(&failing(3), NOW).tile().into_string();
+        assert!(tile.contains("timeout</span> for 1m 10s: <bdi>slow</bdi>"), "{tile}");
+    }
+
+    #[test]
+    fn what_holds_everything_back_is_told_before_what_fails_most() {
+        let kind = |kind, tasks| FailingKind { kind, tasks, since: ago(1), latest: kind.to_owned() };
+        let failing = vec![kind("server_error", 9), kind("unauthorized", 1)];
+        let polling = Polling { holds: vec![(Hold::KeyRejected, NOW)], failing, ..polling(Some(false)) };
+        let tile = api(&polling, NOW).tile().into_string();
+        assert!(tile.contains("unauthorized") && !tile.contains("server_error"), "{tile}");
+    }
+
+    #[test]
+    fn an_exporter_is_judged_by_the_worst_that_is_known_of_it() {
+        let older = ConfigLoad { is_latest: false, at: ago(60) };
+        for (own, expected) in [
+            (healthy(), (Level::Good, "healthy and ready")),
+            (Exporter { store_errors: 1, ..healthy() }, (Level::Notice, "healthy; the store had errors")),
+            (
+                Exporter { config: older, store_errors: 1, ..healthy() },
+                (Level::Notice, "healthy; an older configuration"),
+            ),
+            (Exporter { is_ready: false, config: older, ..healthy() }, (Level::Notice, "starting")),
+            (
+                Exporter { stuck: vec!["poller"], is_ready: false, ..healthy() },
+                (Level::Bad, "stuck: do not believe this page"),
+            ),
+        ] {
+            assert_eq!(told(&exporter(&own, NOW)), expected);
+        }
+    }
+
+    #[test]
+    fn a_level_is_told_by_sign_and_word_too() {
+        let tile = failures(&facts(Some(NOW))).tile().into_string();
+        assert!(tile.contains("class=\"tile bad\"") && tile.contains("✗") && tile.contains("Problem: "), "{tile}");
+    }
+}

@@ -16,14 +16,13 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// A name from outside, isolated from what stands around it; the whole of one that is cut is in its title.
 pub(super) fn name(text: &str) -> Markup {
-    let whole = visible(text);
-    let length = whole.chars().count();
+    let (whole, length) = (visible(text), text.chars().count());
     if length <= MAX_SHOWN {
         return html! { bdi { (whole) } };
     }
-    let head: String = whole.chars().take(KEPT.0).collect();
-    let tail: String = whole.chars().skip(length - KEPT.1).collect();
-    html! { bdi title=(whole) { (head) "…" (tail) } }
+    let head: String = text.chars().take(KEPT.0).collect();
+    let tail: String = text.chars().skip(length - KEPT.1).collect();
+    html! { bdi title=(whole) { (visible(&head)) "…" (visible(&tail)) } }
 }
 
 /// A text in which characters that cannot be seen and change what others look like are written as escapes.
