@@ -148,7 +148,7 @@ fn polling(polling: &Polling, now: Time) -> Markup {
         .requests
         .iter()
         .filter(|(_, count)| *count > 0)
-        .map(|(outcome, count)| format!("{} {outcome}", text::grouped(usize::try_from(*count).unwrap_or(usize::MAX))))
+        .map(|(outcome, count)| format!("{} {outcome}", text::grouped(*count)))
         .collect();
     html! {
         section #polling {
@@ -157,7 +157,7 @@ fn polling(polling: &Polling, now: Time) -> Markup {
                 dt { "Latest request" } dd { (latest) }
                 dt { "Last good answer" } dd { @if let Some(at) = polling.last_answer { (text::ago(at, now)) } @else { "none since the start" } }
                 dt { "Poll lag" } dd { (lag) ", the most overdue poll" }
-                dt { "Polled tasks" } dd { (text::grouped(polling.polled)) ", " (text::count(polling.under_way, "poll", "polls")) " under way" }
+                dt { "Polled tasks" } dd { (text::grouped(polling.polled as u64)) ", " (text::count(polling.under_way as u64, "poll", "polls")) " under way" }
                 dt { "Held back" }
                 dd {
                     @if polling.holds.is_empty() { "no" }
@@ -168,8 +168,8 @@ fn polling(polling: &Polling, now: Time) -> Markup {
                     @if polling.failing.is_empty() { "none" }
                     @for kind in &polling.failing {
                         p {
-                            span.code { (kind.kind) } " of " (text::count(kind.tasks, "task", "tasks")) ", first "
-                            (text::ago_short(kind.since, now)) "; latest: " (text::name(&kind.latest))
+                            span.code { (kind.kind) } " of " (text::count(kind.tasks as u64, "task", "tasks")) ", first "
+                            (text::ago_short(kind.since, now)) "; latest: " (text::sentence(&kind.latest))
                         }
                     }
                 }
@@ -226,8 +226,8 @@ fn exporter(exporter: &Exporter, facts: &Facts) -> Markup {
                 dt { "Errors of the store" } dd { (exporter.store_errors) " since the start" }
                 dt { "Metrics by task" }
                 dd {
-                    "of " (text::grouped(covered)) " of " (text::count(tracked, "task", "tasks")) ", "
-                    (text::grouped(tracked - covered)) " hidden by metrics.per_task_limit"
+                    "of " (text::grouped(covered as u64)) " of " (text::count(tracked as u64, "task", "tasks")) ", "
+                    (text::grouped((tracked - covered) as u64)) " hidden by metrics.per_task_limit"
                 }
                 dt { "Documents" }
                 dd { "docs/metrics.md says what each number means, docs/runbook.md what to do at each alert. They come with the exporter." }

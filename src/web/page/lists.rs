@@ -6,8 +6,8 @@ use crate::view::Counts;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// Rows of a list: more than anybody reads at night, and a page stays below some hundred kilobytes. The filter finds the
-/// others.
+/// Rows of a list: more than anybody reads at night, and a usual page stays below some hundred kilobytes. The filter
+/// finds the others.
 pub(super) const MAX_ROWS: usize = 25;
 /// Files that are named in a task's row because the reader looked for them; enough to see that they are the right ones.
 const MAX_FOUND_FILES: usize = 3;

@@ -6,7 +6,7 @@ use super::lists::{FailureRow, List, TaskRow};
 use super::status::last_failure;
 use super::table::{table, table_under};
 use super::text;
-use crate::task::{FileRecord, Group, State, TaskId, TaskRecord};
+use crate::task::{FileRecord, Group, Outcome, State, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::view::GroupSnapshot;
 use maud::{Markup, html};
@@ -26,11 +26,10 @@ impl Context<'_> {
     /// The newest failures.
     pub(super) fn failures(&self, list: &List<FailureRow<'_>>) -> Markup {
         let rows: Vec<Vec<Markup>> = list.rows.iter().map(|row| self.failure(row)).collect();
-        let nothing = if self.filter.is_empty() {
-            "No tracked task has a failure. The latest of tasks that have left is told with their group."
-        } else {
-            "No failure of a tracked task is found."
-        };
+        let nothing = self.nothing(
+            "No tracked task has a failure. The latest of tasks that have left is told with their group.",
+            "No failure of a tracked task is found.",
+        );
         html! {
             section #failures {
                 h2 { "Newest failures" (aside(list.total, " of tracked tasks")) }
@@ -70,7 +69,7 @@ impl Context<'_> {
                 vec![
                     task_link(&task.id),
                     state(task.state),
-                    task.start.map_or_else(|| html! { "not yet" }, |at| text::ago(at, self.now)),
+                    task.start.map_or_else(|| html! { span.nothing { "not known yet" } }, |at| text::ago(at, self.now)),
                     files(row),
                     next_poll(poll, self.now),
                     self.last_error(task, poll),
@@ -82,7 +81,7 @@ impl Context<'_> {
         html! {
             section #unfinished {
                 h2 { "Unfinished tasks" (aside(list.total, ", oldest first")) }
-                @if rows.is_empty() { p.none { (if self.filter.is_empty() { "Every tracked task has finished." } else { "No unfinished task is found." }) } } @else {
+                @if rows.is_empty() { p.none { (self.nothing("Every tracked task has finished.", "No unfinished task is found.")) } } @else {
                     (table("Unfinished tasks, oldest first", "cards", &heads, &rows))
                     (more(list.more(), "unfinished task", "unfinished tasks"))
                 }
@@ -94,7 +93,7 @@ impl Context<'_> {
         let error = poll.and_then(|poll| poll.last_error.as_ref());
         html! {
             @if let Some(error) = error {
-                span.code { (error.kind) } ": " (text::name(&error.what))
+                span.code { (error.kind) } ": " (text::sentence(&error.what))
             } @else if let Some(since) = task.not_found_since {
                 span.code { "not_found" } ": the API does not know it, first " (text::ago_short(since, self.now))
             } @else if task.first_seen.is_none() {
@@ -124,7 +123,7 @@ impl Context<'_> {
         html! {
             section #finished {
                 h2 { "Finished tasks" (aside(list.total, " still tracked, newest first")) }
-                @if rows.is_empty() { p.none { (if self.filter.is_empty() { "No tracked task has finished." } else { "No finished task is found." }) } } @else {
+                @if rows.is_empty() { p.none { (self.nothing("No tracked task has finished.", "No finished task is found.")) } } @else {
                     (table("Finished tasks that are still tracked, newest first", "cards", &heads, &rows))
                     (more(list.more(), "finished task", "finished tasks"))
                 }
@@ -169,7 +168,7 @@ impl Context<'_> {
 
     fn group(&self, group: &GroupSnapshot) -> Vec<Markup> {
         let number = |count: u64| {
-            html! { span.nothing[count == 0] { (text::grouped(usize::try_from(count).unwrap_or(usize::MAX))) } }
+            html! { span.nothing[count == 0] { (text::grouped(count)) } }
         };
         let linked = |state: State, count: u64| {
             let list = if state.finished().is_some() { "finished" } else { "unfinished" };
@@ -180,6 +179,7 @@ impl Context<'_> {
             }
         };
         let tasks = State::ALL.into_iter().zip(group.tasks).map(|(state, count)| linked(state, count));
+        // The failures of the group, whatever else is asked for now: a failed file may be of a completed task.
         let files = State::ALL.into_iter().zip(group.files).map(|(state, count)| {
             html! {
                 @if state == State::Failed && count > 0 {
@@ -198,6 +198,11 @@ impl Context<'_> {
             },
         ];
         [self.group_link(&group.group)].into_iter().chain(tasks).chain(files).chain(times).collect()
+    }
+
+    /// What an empty list says: that there is nothing, or that nothing is found.
+    fn nothing<'t>(&self, there_is: &'t str, is_found: &'t str) -> &'t str {
+        if self.filter.is_empty() { there_is } else { is_found }
     }
 
     fn group_link(&self, group: &Group) -> Markup {
@@ -231,7 +236,6 @@ pub(super) fn due_in(due: Time, now: Time) -> Markup {
 }
 
 fn outcome(task: &TaskRecord) -> Markup {
-    use crate::task::Outcome;
     match task.settled.map(|settled| settled.outcome) {
         Some(Outcome::Completed) => state(State::Completed),
         Some(Outcome::Failed) => state(State::Failed),
@@ -242,8 +246,8 @@ fn outcome(task: &TaskRecord) -> Markup {
 
 /// A task's files by state, and those that the reader looked for.
 fn files(row: &TaskRow<'_>) -> Markup {
-    let of = |state: State| row.task.present_files().filter(|file| file.state == state).count();
-    let counts: Vec<(State, usize)> =
+    let of = |state: State| row.task.present_files().filter(|file| file.state == state).count() as u64;
+    let counts: Vec<(State, u64)> =
         State::ALL.map(|state| (state, of(state))).into_iter().filter(|(_, count)| *count > 0).collect();
     let file = |file: &FileRecord| html! { li { span.id { (text::name(file.key.as_str())) } " " (state(file.state)) } };
     html! {
@@ -255,7 +259,7 @@ fn files(row: &TaskRow<'_>) -> Markup {
         @if !row.found.rows.is_empty() {
             ul.found {
                 @for found in &row.found.rows { (file(found)) }
-                @if row.found.more() > 0 { li { "and " (text::count(row.found.more(), "file", "files")) " more with this text" } }
+                @if row.found.more() > 0 { li { "and " (text::count(row.found.more() as u64, "file", "files")) " more with this text" } }
             }
         }
     }
@@ -289,11 +293,11 @@ fn mark(state: State) -> Markup {
 }
 
 fn aside(total: usize, what: &str) -> Markup {
-    html! { " " span.quiet { (text::grouped(total)) (what) } }
+    html! { " " span.quiet { (text::grouped(total as u64)) (what) } }
 }
 
 fn more(more: usize, one: &str, many: &str) -> Markup {
     html! {
-        @if more > 0 { p.rest { (text::count(more, one, many)) " more: filter to find others, or read all as " a href="/api/v1/tasks" { "JSON" } "." } }
+        @if more > 0 { p.rest { (text::count(more as u64, one, many)) " more: filter to find others, or read all as " a href="/api/v1/tasks" { "JSON" } "." } }
     }
 }

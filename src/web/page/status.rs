@@ -117,7 +117,7 @@ fn failures(facts: &Facts) -> Verdict {
     } else {
         Level::Good
     };
-    let shown = text::count(facts.overview.counts.failures, "failure", "failures");
+    let shown = text::count(facts.overview.counts.failures as u64, "failure", "failures");
     Verdict {
         title: "Failures",
         level,
@@ -150,15 +150,15 @@ fn unfinished(facts: &Facts) -> Verdict {
         more.push(html! { "oldest for " (age) ", in " (group_link(group)) });
     }
     if unknown > 0 {
-        let unknown = text::count(usize::try_from(unknown).unwrap_or(usize::MAX), "task", "tasks");
+        let unknown = text::count(unknown, "task", "tasks");
         more.push(html! { (unknown) " in state unknown: not yet observed, or not known to the API" });
     }
-    more.push(html! { (text::count(counts.finished, "finished task", "finished tasks")) " still tracked" });
+    more.push(html! { (text::count(counts.finished as u64, "finished task", "finished tasks")) " still tracked" });
     Verdict {
         title: "Unfinished",
         // How many are too many, and how old is too old, nobody but the reader knows.
         level: Level::Plain,
-        says: text::count(counts.unfinished, "task", "tasks"),
+        says: text::count(counts.unfinished as u64, "task", "tasks"),
         more,
     }
 }
@@ -167,7 +167,8 @@ fn api(polling: &Polling, now: Time) -> Verdict {
     let failing: usize = polling.failing.iter().map(|kind| kind.tasks).sum();
     let hold = |wanted| polling.holds.iter().find(|(hold, _)| *hold == wanted).map(|(_, until)| *until);
     let wait = |until: Time| text::duration(until.since(now));
-    let fail = format!("{} of {} fail", text::grouped(failing), text::count(polling.polled, "poll", "polls"));
+    let fail =
+        format!("{} of {} fail", text::grouped(failing as u64), text::count(polling.polled as u64, "poll", "polls"));
     let mut more = Vec::new();
     let (level, says) = if polling.polled == 0 {
         (Level::Plain, "nothing to poll".to_owned())
@@ -194,7 +195,7 @@ fn api(polling: &Polling, now: Time) -> Verdict {
     };
     if let Some(kind) = polling.failing.iter().max_by_key(|kind| (holds(kind), kind.tasks)) {
         let since = text::duration(now.since(kind.since));
-        more.push(html! { span.code { (kind.kind) } " for " (since) ": " (text::name(&kind.latest)) });
+        more.push(html! { span.code { (kind.kind) } " for " (since) ": " (text::sentence(&kind.latest)) });
     }
     if polling.lag > LATE {
         more.push(html! { "The most overdue poll is " (text::duration(polling.lag)) " late: numbers are as old." });
@@ -224,7 +225,7 @@ fn exporter(exporter: &Exporter, now: Time) -> Verdict {
         (Level::Good, "healthy and ready")
     };
     if exporter.store_errors > 0 {
-        let errors = text::count(usize::try_from(exporter.store_errors).unwrap_or(usize::MAX), "error", "errors");
+        let errors = text::count(exporter.store_errors, "error", "errors");
         more.push(html! { (errors) " of the store since the start: see the log" });
     }
     more.push(html! { "up for " (text::duration(now.since(exporter.started))) ", version " (exporter.build.version) });

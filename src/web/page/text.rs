@@ -25,6 +25,11 @@ pub(super) fn name(text: &str) -> Markup {
     html! { bdi title=(whole) { (visible(&head)) "…" (visible(&tail)) } }
 }
 
+/// A sentence that may hold something from outside; what makes it has bounded its length.
+pub(super) fn sentence(text: &str) -> Markup {
+    html! { bdi { (visible(text)) } }
+}
+
 /// A text in which characters that cannot be seen and change what others look like are written as escapes.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -76,12 +81,12 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// A number with its noun: `1 task`, `12,345 tasks`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// A number with its digits in groups of three.
-pub(super) fn grouped(number: usize) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {
