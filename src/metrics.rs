@@ -12,7 +12,7 @@ mod openmetrics;
 mod text;
 
 pub use exposition::Format;
-pub use instruments::{BuildInfo, Instruments};
+pub use instruments::{BuildInfo, ConfigLoad, Instruments, SourceReading};
 
 use crate::view::Snapshot;
 use exposition::{Bucket, Exposition, Kind, Value};

@@ -9,7 +9,7 @@ mod gate;
 mod shared;
 
 pub use backoff::{Backoff, MAX_BACKOFF};
-pub use gate::Gate;
+pub use gate::{Gate, Hold};
 pub use shared::SharedSchedule;
 
 use crate::config::PollConfig;
@@ -69,14 +69,25 @@ pub struct LastError {
     pub what: Box<str>,
 }
 
+/// A kind of failure, and the tasks whose latest polls failed so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// How many tasks.
+    pub tasks: usize,
+    /// Since when there has been at least one.
+    pub since: Duration,
+    /// What happened at the latest such failure.
+    pub latest: Box<str>,
+}
+
 /// The schedule of all tasks that are polled.
 #[derive(Debug)]
 pub struct Schedule {
     poll: PollConfig,
     slots: HashMap<TaskId, Slot>,
     waiting: BTreeSet<(Duration, TaskId)>,
-    /// Tasks whose latest polls failed, by the kind of failure.
-    failing: BTreeMap<&'static str, usize>,
+    /// The kinds in which tasks' latest polls failed.
+    failing: BTreeMap<&'static str, Failing>,
     /// When each poll that is under way was handed out.
     out: BTreeSet<(Duration, TaskId)>,
     gate: Gate,
@@ -204,11 +215,14 @@ impl Schedule {
                 slot.failures = slot.failures.saturating_add(1);
             }
         });
-        self.clear_error(&job.id);
-        if let Some(slot) = self.slots.get_mut(&job.id) {
-            *self.failing.entry(error.kind).or_default() += 1;
-            slot.last_error = Some(error);
-        }
+        let Some(slot) = self.slots.get_mut(&job.id) else { return };
+        let first = || Failing { tasks: 0, since: now, latest: error.what.clone() };
+        let failing = self.failing.entry(error.kind).or_insert_with(first);
+        failing.tasks += 1;
+        failing.latest.clone_from(&error.what);
+        // After the new one is noted, or a task that fails again would begin anew.
+        let before = slot.last_error.replace(error);
+        self.no_longer_fails(before);
     }
 
     /// A request got a readable answer: whatever held requests back is over, and its task is well.
@@ -268,7 +282,32 @@ impl Schedule {
 
     /// How many tasks' latest polls failed in this way.
     pub fn failing(&self, kind: &str) -> usize {
-        self.failing.get(kind).copied().unwrap_or(0)
+        self.failing.get(kind).map_or(0, |failing| failing.tasks)
+    }
+
+    /// The kinds in which tasks' latest polls failed.
+    pub fn failing_kinds(&self) -> impl Iterator<Item = (&'static str, &Failing)> {
+        self.failing.iter().map(|(kind, failing)| (*kind, failing))
+    }
+
+    /// What holds all requests back at `now`, and until when.
+    pub fn holds(&self, now: Duration) -> impl Iterator<Item = (Hold, Duration)> {
+        self.gate.holds(now)
+    }
+
+    /// The polls that come next, in their order, with when each is due.
+    pub fn next_polls(&self) -> impl Iterator<Item = (Duration, &TaskId)> {
+        self.waiting.iter().map(|(due, id)| (*due, id))
+    }
+
+    /// How many polls are under way.
+    pub fn under_way(&self) -> usize {
+        self.out.len()
+    }
+
+    /// How many tasks are polled.
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Whether there is nothing to poll.
@@ -310,8 +349,12 @@ impl Schedule {
     }
 
     fn no_longer_fails(&mut self, error: Option<LastError>) {
-        if let Some(count) = error.and_then(|error| self.failing.get_mut(error.kind)) {
-            *count -= 1;
+        let Some(kind) = error.map(|error| error.kind) else { return };
+        if let Some(failing) = self.failing.get_mut(kind) {
+            failing.tasks -= 1;
+            if failing.tasks == 0 {
+                self.failing.remove(kind);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ mod names;
 mod record;
 
 pub use names::{ErrorCode, FileKey, Group, InvalidName, TaskId};
-pub use record::{Dropped, FileHistory, FileRecord, Settlement, TaskRecord};
+pub use record::{Dropped, Failure, FileHistory, FileRecord, Settlement, TaskRecord};
 
 use crate::time::Time;
 use std::time::Duration;

@@ -67,7 +67,7 @@ pub fn observe(record: &mut TaskRecord, observation: &Observation, policy: &Poli
     }
     // A file that was finished already in the observation that set the start took an unknown time.
     let start = if sets_start { None } else { record.start };
-    let finish = files::Finish { start, task_end: record.end, received, policy };
+    let finish = files::Finish { start, task_end: record.end, received, now, policy };
     files::observe(record, &observation.files, &finish, &mut events);
     if record.end.is_some() && record.present_files().all(FileRecord::has_finished) {
         settle(record, now, &mut events);

@@ -5,12 +5,16 @@
 //! and renders after letting go, and a commit to the disk happens before the writer asks for it.
 
 mod order;
+mod overview;
+
+pub use overview::{Counts, Overview};
 
 use crate::store::{Change, Fate};
 use crate::task::{Group, State, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::totals::{GroupTotals, Totals};
 use order::Place;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +27,9 @@ struct Tables {
     tasks: HashMap<TaskId, Arc<TaskRecord>>,
     /// In the order in which the per-task metrics cover them.
     places: BTreeSet<Place>,
+    /// The tasks with counted failures, that with the newest first; a time that was not kept counts as the oldest.
+    failing: BTreeSet<(Reverse<Option<Time>>, TaskId)>,
+    counts: Counts,
     groups: BTreeMap<Group, GroupTables>,
     bounds: Arc<[f64]>,
 }
@@ -135,16 +142,9 @@ impl View {
     /// What a scrape shows, with at most `limit` tasks by themselves.
     pub fn snapshot(&self, limit: usize) -> Snapshot {
         let tables = self.lock();
-        let groups = tables.groups.iter().map(|(group, tables)| GroupSnapshot {
-            group: group.clone(),
-            tasks: tables.tasks,
-            files: tables.files,
-            oldest_unfinished: tables.unfinished.first().map(|(start, _)| *start),
-            totals: tables.totals.clone(),
-        });
         let tasks = tables.places.iter().take(limit).filter_map(|place| tables.tasks.get(place.id()).cloned());
         Snapshot {
-            groups: groups.collect(),
+            groups: tables.group_snapshots(),
             bounds: tables.bounds.clone(),
             tasks: tasks.collect(),
             hidden: tables.tasks.len().saturating_sub(limit),
@@ -158,6 +158,17 @@ impl View {
 }
 
 impl Tables {
+    fn group_snapshots(&self) -> Vec<GroupSnapshot> {
+        let groups = self.groups.iter().map(|(group, tables)| GroupSnapshot {
+            group: group.clone(),
+            tasks: tables.tasks,
+            files: tables.files,
+            oldest_unfinished: tables.unfinished.first().map(|(start, _)| *start),
+            totals: tables.totals.clone(),
+        });
+        groups.collect()
+    }
+
     fn put(&mut self, record: Arc<TaskRecord>) {
         let group = self.groups.entry(record.group.clone()).or_default();
         group.tasks[place_of(record.state)] += 1;
@@ -168,12 +179,20 @@ impl Tables {
             group.unfinished.insert((start, record.id.clone()));
         }
         self.places.insert(Place::of(&record));
+        self.counts.add(&record);
+        if let Some(latest) = latest_failure(&record) {
+            self.failing.insert((Reverse(latest), record.id.clone()));
+        }
         self.tasks.insert(record.id.clone(), record);
     }
 
     fn take(&mut self, id: &TaskId) {
         let Some(record) = self.tasks.remove(id) else { return };
         self.places.remove(&Place::of(&record));
+        self.counts.subtract(&record);
+        if let Some(latest) = latest_failure(&record) {
+            self.failing.remove(&(Reverse(latest), record.id.clone()));
+        }
         let Some(group) = self.groups.get_mut(&record.group) else { return };
         group.tasks[place_of(record.state)] -= 1;
         for file in record.present_files() {
@@ -197,6 +216,11 @@ fn place_of(state: State) -> usize {
 
 fn oldest_candidate(record: &TaskRecord) -> Option<Time> {
     record.start.filter(|_| record.end.is_none())
+}
+
+/// When the latest of its counted failures was counted, if it has any.
+fn latest_failure(record: &TaskRecord) -> Option<Option<Time>> {
+    record.failures().map(|failure| failure.at).max()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod guard;
+mod page;
 mod refusal;
 mod scrape;
 mod tasks;
@@ -26,7 +27,7 @@ use crate::view::View;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use guard::AuthenticatedUser;
 use refusal::Refusal;
@@ -107,9 +108,16 @@ struct Web {
     layout: Layout,
     /// Lists of all tasks being written at once.
     lists: Arc<Semaphore>,
+    /// Pages for people being written at once.
+    pages: Arc<Semaphore>,
 }
 
 impl Web {
+    fn new(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Self {
+        let (lists, pages) = (Arc::new(Semaphore::new(MAX_LISTS)), Arc::new(Semaphore::new(page::MAX_PAGES)));
+        Self { rooms, settings, layout, lists, pages }
+    }
+
     fn settings(&self) -> Arc<Settings> {
         self.settings.get()
     }
@@ -124,13 +132,13 @@ impl Web {
 pub fn router(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Router {
     let telemetry_path = layout.telemetry_path.clone();
     let takes_webhooks = layout.takes_webhooks;
-    let web = Web { rooms, settings, layout, lists: Arc::new(Semaphore::new(MAX_LISTS)) };
+    let web = Web::new(rooms, settings, layout);
     let router = Router::new()
         .route(&telemetry_path, get(scrape::metrics))
         .route("/api/v1/tasks", get(tasks::list).post(tasks::register))
+        .route("/", get(page::show))
         .layer(CompressionLayer::new().gzip(true))
         .route("/api/v1/tasks/{id}", delete(tasks::forget))
-        .route("/", get(front))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload));
@@ -152,7 +160,7 @@ pub fn webhook_router(rooms: Rooms, settings: SharedSettings) -> Router {
         .route(webhook::PATH, post(webhook::deliver))
         .fallback(only_webhooks)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(Web { rooms, settings, layout, lists: Arc::new(Semaphore::new(MAX_LISTS)) })
+        .with_state(Web::new(rooms, settings, layout))
 }
 
 /// Whether the metrics can be at this path: it is absolute, plain, and not the place of another route.
@@ -162,22 +170,6 @@ pub fn is_telemetry_path(path: &str) -> bool {
         && path != "/";
     let is_taken = ["/-/", "/api/", "/webhooks/"].iter().any(|taken| path.starts_with(taken));
     is_plain && !is_taken
-}
-
-async fn front(State(web): State<Web>) -> Html<String> {
-    let metrics = &web.layout.telemetry_path;
-    let version = env!("CARGO_PKG_VERSION");
-    let tracked: u64 = web.rooms.view.snapshot(0).groups.iter().flat_map(|group| group.tasks).sum();
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>dragdropdo-exporter</title></head>\n\
-         <body><h1>dragdropdo-exporter {version}</h1>\n\
-         <p>Follows {tracked} tasks of the DragDropDo (D3) API.</p>\n<ul>\n\
-         <li><a href=\"{metrics}\">Metrics</a></li>\n\
-         <li><a href=\"/api/v1/tasks\">Tasks</a> (JSON)</li>\n\
-         <li><a href=\"/-/healthy\">Health</a>, <a href=\"/-/ready\">readiness</a></li>\n\
-         </ul></body></html>\n"
-    ))
 }
 
 async fn healthy(State(web): State<Web>) -> Response {

@@ -2,6 +2,10 @@
 //!
 //! The doc comment of each says what its HELP text says.
 
+mod readings;
+
+pub use readings::{ConfigLoad, SourceReading};
+
 use crate::clock::Clock;
 use crate::time::Time;
 use prometheus::core::Collector;
@@ -54,7 +58,7 @@ pub struct Instruments {
     registry: Registry,
     clock: Clock,
     /// Since when each source of tasks has series.
-    sources: Mutex<BTreeMap<String, Time>>,
+    source_starts: Mutex<BTreeMap<String, Time>>,
     /// Finished requests to the D3 API, by outcome.
     pub api_requests: IntCounterVec,
     /// Duration of every finished request to the D3 API.
@@ -87,7 +91,7 @@ impl Instruments {
         let instruments = Self {
             registry: Registry::new(),
             clock: clock.clone(),
-            sources: Mutex::default(),
+            source_starts: Mutex::default(),
             api_requests: IntCounterVec::new(
                 Opts::new(
                     "dragdropdo_api_requests_total",
@@ -184,7 +188,7 @@ impl Instruments {
 
     /// A source is configured: its metrics exist.
     pub fn source_exists(&self, source: &str) {
-        self.sources().entry(source.to_owned()).or_insert_with(|| self.clock.wall());
+        self.source_starts().entry(source.to_owned()).or_insert_with(|| self.clock.wall());
         self.discovery_tasks.with_label_values(&[source]);
         self.discovery_failures.with_label_values(&[source]);
     }
@@ -203,7 +207,7 @@ impl Instruments {
 
     /// A source is no longer configured.
     pub fn source_is_gone(&self, source: &str) {
-        self.sources().remove(source);
+        self.source_starts().remove(source);
         for removed in [
             self.discovery_tasks.remove_label_values(&[source]),
             self.discovery_failures.remove_label_values(&[source]),
@@ -261,11 +265,11 @@ impl Instruments {
     /// When a series of the registry began to count: with the process, or with its source.
     pub fn created(&self, labels: &[(&str, &str)]) -> Time {
         let source = labels.iter().find(|(name, _)| *name == SOURCE).map(|(_, source)| *source);
-        source.and_then(|source| self.sources().get(source).copied()).unwrap_or(self.clock.started())
+        source.and_then(|source| self.source_starts().get(source).copied()).unwrap_or(self.clock.started())
     }
 
-    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Time>> {
+    fn source_starts(&self) -> MutexGuard<'_, BTreeMap<String, Time>> {
         // Nothing under the lock can panic halfway through a change.
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.source_starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

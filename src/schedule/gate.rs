@@ -9,10 +9,19 @@ const FIRST_HOLD: Duration = Duration::from_secs(1);
 /// The time between two requests while the key is not accepted: enough to notice within a minute that it is again.
 const SLOW_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Why all requests are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The key's quota is used up: the API answered 429.
+    RateLimited,
+    /// The key is not accepted: the API answered 401, or 403 for two different tasks in a row.
+    KeyRejected,
+}
+
 /// The gate that every request passes.
 #[derive(Debug, Default)]
 pub struct Gate {
-    hold: Option<Hold>,
+    hold: Option<QuotaHold>,
     /// Set while the key is not accepted: when the next request may go.
     slow_until: Option<Duration>,
     /// The task whose request was answered with 403, until the API answers another with something better.
@@ -22,7 +31,7 @@ pub struct Gate {
 }
 
 #[derive(Debug)]
-struct Hold {
+struct QuotaHold {
     set: Duration,
     until: Duration,
     /// 429s in a row, each to a request that was sent after the hold before.
@@ -33,6 +42,13 @@ impl Gate {
     /// When the next request may go; `None` when nothing holds it back.
     pub fn opens_at(&self) -> Option<Duration> {
         self.hold.as_ref().map(|hold| hold.until).max(self.slow_until)
+    }
+
+    /// What holds requests back at `now`, and until when. While the key is not accepted, something always does.
+    pub fn holds(&self, now: Duration) -> impl Iterator<Item = (Hold, Duration)> {
+        let quota = self.hold.as_ref().map(|hold| hold.until).filter(|until| *until > now);
+        let quota = quota.map(|until| (Hold::RateLimited, until));
+        quota.into_iter().chain(self.slow_until.map(|until| (Hold::KeyRejected, until)))
     }
 
     /// A request goes.
@@ -103,7 +119,7 @@ impl Gate {
             None => now + wait,
         };
         let set = self.hold.as_ref().filter(|_| !is_new).map_or(now, |hold| hold.set);
-        self.hold = Some(Hold { set, until, count });
+        self.hold = Some(QuotaHold { set, until, count });
     }
 
     /// A request that was sent after the hold began was not answered with 429.

@@ -234,6 +234,54 @@ fn a_task_is_failing_until_it_is_answered_or_no_longer_polled() {
 }
 
 #[test]
+fn a_kind_of_failure_tells_since_when_and_what_happened_last() {
+    let mut schedule = schedule(&["a", "b"]);
+    let (a, b) = (take_next(&mut schedule), take_next(&mut schedule));
+    let told = |schedule: &Schedule| {
+        let kinds = schedule.failing_kinds();
+        kinds
+            .map(|(kind, failing)| (kind, failing.tasks, failing.since, failing.latest.to_string()))
+            .collect::<Vec<_>>()
+    };
+    for (job, kind, what, now) in [(&a, "timeout", "slow", 1), (&a, "timeout", "slower", 2), (&b, "timeout", "slow", 3)]
+    {
+        schedule.failed(job, Setback::Other, None, LastError { kind, what: what.into() }, secs(now));
+    }
+    assert_eq!(told(&schedule), [("timeout", 2, secs(1), "slow".to_owned())]);
+    schedule.failed(&a, Setback::Other, None, LastError { kind: "server_error", what: "500".into() }, secs(4));
+    schedule.succeeded(&b);
+    assert_eq!(told(&schedule), [("server_error", 1, secs(4), "500".to_owned())]);
+    schedule.succeeded(&a);
+    assert_eq!(told(&schedule), []);
+}
+
+#[test]
+fn what_holds_requests_back_is_told_with_its_end() {
+    let mut schedule = schedule(&["a", "b"]);
+    let holds = |schedule: &Schedule, now| schedule.holds(secs(now)).collect::<Vec<_>>();
+    let (a, b) = (take_next(&mut schedule), take_next(&mut schedule));
+    assert_eq!(holds(&schedule, 0), []);
+    fail(&mut schedule, &a, Setback::RateLimited, Some(20), secs(1));
+    fail(&mut schedule, &b, Setback::KeyRejected, None, secs(2));
+    assert_eq!(holds(&schedule, 20), [(Hold::RateLimited, secs(21)), (Hold::KeyRejected, secs(32))]);
+    assert_eq!(holds(&schedule, 21), [(Hold::KeyRejected, secs(32))]);
+    fail(&mut schedule, &a, Setback::RateLimited, Some(20), secs(21));
+    assert_eq!(holds(&schedule, 40), [(Hold::RateLimited, secs(41)), (Hold::KeyRejected, secs(32))]);
+    assert_eq!(holds(&schedule, 99), [(Hold::KeyRejected, secs(32))], "only an answer ends that");
+}
+
+#[test]
+fn the_next_polls_come_in_their_order_without_those_under_way() {
+    let mut schedule = schedule(&["c"]);
+    for (id, now) in [("b", 9), ("a", 5)] {
+        schedule.track(&TaskId::new(id).unwrap(), Ask::Task, secs(now));
+    }
+    take_next(&mut schedule);
+    let next: Vec<_> = schedule.next_polls().map(|(due, id)| (due, id.as_str())).collect();
+    assert_eq!((next, schedule.under_way()), (vec![(secs(5), "a"), (secs(9), "b")], 1));
+}
+
+#[test]
 fn a_task_that_alone_is_rejected_or_limited_keeps_no_hold_up() {
     for setback in [Setback::KeyRejected, Setback::RateLimited] {
         let mut schedule = schedule(&["a", "b", "c"]);

@@ -123,6 +123,8 @@ struct FileRow<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     counted_failed_as: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error_code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_unfinished: Option<i64>,
@@ -139,6 +141,7 @@ impl<'a> FileRow<'a> {
             gone: !file.present,
             counted_completed: file.counted_completed,
             counted_failed_as: history.and_then(|history| Some(history.failed_as.as_ref()?.as_str().to_owned())),
+            failed_at: file.failed_at().map(Time::as_micros),
             error_code: history.and_then(|history| Some(history.error_code.as_ref()?.as_str().to_owned())),
             last_unfinished: file.last_unfinished.map(Time::as_micros),
             former_keys: file.former_keys().iter().map(|key| key.as_str().to_owned()).collect(),
@@ -149,6 +152,7 @@ impl<'a> FileRow<'a> {
         let history = FileHistory {
             former_keys: self.former_keys.iter().map(|key| FileKey::from_api(key)).collect(),
             failed_as: self.counted_failed_as.as_deref().map(FileKey::from_api),
+            failed_at: self.failed_at.map(Time::from_micros),
             error_code: self.error_code.as_deref().and_then(ErrorCode::from_api),
         };
         Ok(FileRecord {

@@ -79,6 +79,18 @@ async fn what_was_committed_is_what_is_loaded() {
 }
 
 #[tokio::test]
+async fn a_failure_whose_time_was_not_kept_yet_is_read_all_the_same() {
+    let mut store = Store::open(&StorageUrl::Memory, &BOUNDS).await.unwrap();
+    let (record, _) = rich_record("one");
+    store.commit(Work { changes: &[change(record, &[])], ..Work::default() }, NOW).await.unwrap();
+    let old = r#"UPDATE task SET files = '[{"key":"b","state":"failed","counted_failed_as":"b","error_code":"bad"}]'"#;
+    sqlx::query(old).execute(&mut store.connection).await.unwrap();
+    let loaded = store.load(NOW).await.unwrap();
+    let failure = loaded.tasks[0].failures().next().unwrap();
+    assert_eq!((failure.at, failure.file.unwrap().key.as_str()), (None, "b"));
+}
+
+#[tokio::test]
 async fn other_bounds_begin_a_histogram_anew_and_leave_the_rest() {
     let (_folder, url) = file_store();
     let (record, events) = rich_record("one");

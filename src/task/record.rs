@@ -75,6 +75,15 @@ pub struct FileRecord {
     pub history: Option<Box<FileHistory>>,
 }
 
+/// A failure that was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// When it was counted; `None` when that was not kept.
+    pub at: Option<Time>,
+    /// The file that failed; `None` for an operation that failed without naming one.
+    pub file: Option<&'a FileRecord>,
+}
+
 /// The part of a file's record that a file has only when it failed or changed its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileHistory {
@@ -82,6 +91,8 @@ pub struct FileHistory {
     pub former_keys: Vec<FileKey>,
     /// The key that it had when its failure was counted; `None` while it has not been.
     pub failed_as: Option<FileKey>,
+    /// When its failure was counted; `None` before that, and for one that was counted before this was kept.
+    pub failed_at: Option<Time>,
     /// The error code of the latest body that showed it failed.
     pub error_code: Option<ErrorCode>,
 }
@@ -113,6 +124,15 @@ impl TaskRecord {
     pub fn present_files(&self) -> impl Iterator<Item = &FileRecord> {
         self.files.iter().filter(|file| file.present)
     }
+
+    /// The failures that were counted of it: its files', or its own when it failed without naming a file.
+    pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        let files = self.files.iter().filter(|file| file.counted_failed());
+        let mut files = files.map(|file| Failure { at: file.failed_at(), file: Some(file) }).peekable();
+        let names_none = files.peek().is_none();
+        let unnamed = self.settled.filter(|settled| names_none && settled.outcome == Outcome::Failed);
+        files.chain(unnamed.map(|settled| Failure { at: Some(settled.at), file: None }))
+    }
 }
 
 impl FileRecord {
@@ -124,6 +144,11 @@ impl FileRecord {
     /// Whether its failure has been counted.
     pub fn counted_failed(&self) -> bool {
         self.history.as_ref().is_some_and(|history| history.failed_as.is_some())
+    }
+
+    /// When its failure was counted, where that is known.
+    pub fn failed_at(&self) -> Option<Time> {
+        self.history.as_ref()?.failed_at
     }
 
     /// Whether it has ever been observed finished: the API's finished states are final.

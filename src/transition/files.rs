@@ -18,6 +18,8 @@ pub(super) struct Finish<'a> {
     pub(super) start: Option<Time>,
     pub(super) task_end: Option<Time>,
     pub(super) received: Time,
+    /// The moment of counting.
+    pub(super) now: Time,
     pub(super) policy: &'a Policy,
 }
 
@@ -145,6 +147,7 @@ fn update(file: &mut FileRecord, entry: &FileSeen, finish: &Finish<'_>, events: 
             history.error_code.clone_from(&entry.error_code);
             if history.failed_as.is_none() {
                 history.failed_as = Some(entry.key.clone());
+                history.failed_at = Some(finish.now);
                 let error_code = entry.error_code.clone().unwrap_or_else(ErrorCode::unspecified);
                 events.push(Event::FileFailed { error_code, latency });
             }

@@ -23,6 +23,11 @@ impl Place {
         Self { finished: record.end.is_some(), startless, rank, id: record.id.clone() }
     }
 
+    /// The place before every finished task.
+    pub(super) fn before_finished(&self) -> Self {
+        Self { finished: true, startless: false, rank: i64::MIN, id: self.id.clone() }
+    }
+
     pub(super) fn id(&self) -> &TaskId {
         &self.id
     }

@@ -33,7 +33,7 @@ use std::time::Duration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The time between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 /// A number that whoever runs the tests may set.
 pub(crate) fn number_from_environment(name: &str) -> Option<u64> {

@@ -60,7 +60,7 @@ async fn every_route_answers_what_it_is_for() {
     api.otherwise(operation("queued", &[("a", "queued")]));
     let exporter = Setup::new(&api, "tasks: [t1]").start().await;
     for (path, content_type, text) in [
-        ("/", "text/html; charset=utf-8", "Follows 1 tasks"),
+        ("/", "text/html; charset=utf-8", ">1 task<"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "dragdropdo_exporter_build_info{"),
         (TASKS, "application/json", "\"t1\""),
         ("/-/healthy", "text/plain; charset=utf-8", "healthy"),

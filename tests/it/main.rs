@@ -13,6 +13,7 @@ mod harness;
 mod http;
 mod kills;
 mod lifecycle;
+mod page;
 mod polling;
 mod reload;
 mod restarts;

@@ -6,6 +6,8 @@
 # nothing is installed over a tool that came another way.
 declare -A debian_packages=(
   [buildah]="command -v buildah | builds the image without a container engine"
+  [chromium]="command -v chromium | shows the page for people"
+  [chromium-driver]="command -v chromedriver | drives the browser that shows it"
   [curl]="command -v curl | scrapes the exporter"
   [debootstrap]="command -v debootstrap | makes the stand-in for the base images"
   [gcc]="command -v cc | compiles the C and assembly of SQLite and of the TLS library"

@@ -1,6 +1,6 @@
 //! Rule 1: once each.
 
-use super::{failing, file, task};
+use super::{at, failing, file, task};
 use crate::task::State::{Completed, Failed, InProgress, Queued, Unknown};
 use crate::task::{Event, Finished, Outcome};
 
@@ -23,6 +23,18 @@ fn a_failure_shown_unfinished_again_by_a_stale_answer_is_counted_once() {
     told.sees(12, InProgress, [file("A", InProgress), file("B", InProgress)]);
     told.sees(14, InProgress, [failing("A", "timeout"), file("B", InProgress)]);
     assert_eq!(told.failures(), ["timeout"]);
+}
+
+#[test]
+fn a_failure_keeps_the_moment_at_which_it_was_counted() {
+    let mut told = task();
+    told.sees(0, InProgress, [file("A", InProgress), file("B", InProgress)]);
+    told.sees(10, InProgress, [failing("A", "timeout"), file("B", InProgress)]);
+    told.sees(20, InProgress, [file("A", InProgress), file("B", InProgress)]);
+    told.sees(30, Completed, [failing("A", "internal_error"), file("B'", Completed)]);
+    let failures: Vec<_> =
+        told.record.failures().map(|failure| (failure.at, failure.file.unwrap().key.as_str())).collect();
+    assert_eq!(failures, [(Some(at(10)), "A")]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{at, failing, file, following, task};
 use crate::task::State::{Completed, Failed, InProgress, Unknown};
-use crate::task::{DropReason, Event, Outcome};
+use crate::task::{DropReason, Event, Failure, Outcome};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -38,6 +38,17 @@ fn five_minutes_after_it_finished_a_task_settles_whatever_its_files_say() {
         [Event::TaskSettled { outcome: Outcome::Completed, unnamed_failure: false }]
     );
     assert_eq!(told.waits_until(10 + 6 * MINUTE), []);
+}
+
+#[test]
+fn an_operation_that_failed_without_naming_a_file_is_a_failure_from_the_moment_it_settled() {
+    let mut told = task();
+    told.sees(0, InProgress, [file("A", InProgress)]);
+    told.sees(10, Failed, [file("A", InProgress)]);
+    assert_eq!(told.record.failures().count(), 0);
+    told.waits_until(10 + 5 * MINUTE);
+    let failures: Vec<_> = told.record.failures().collect();
+    assert_eq!(failures, [Failure { at: Some(at(10 + 5 * MINUTE)), file: None }]);
 }
 
 #[test]
