@@ -10,7 +10,7 @@ mod totals;
 mod transaction;
 
 use crate::config::StorageUrl;
-use crate::task::{TaskId, TaskRecord};
+use crate::task::{Group, TaskId, TaskRecord};
 use crate::time::Time;
 use crate::totals::{Count, Totals};
 use futures_util::TryStreamExt;
@@ -18,7 +18,7 @@ use lock::Lock;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqlStr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,10 +247,18 @@ impl Store {
     pub async fn load(&mut self, now: Time) -> Result<Loaded, StoreError> {
         let mut loaded =
             Loaded { totals: totals::load(&mut self.connection, &self.bounds, now).await?, ..Loaded::default() };
+        // All records of a group share its name.
+        let mut groups: HashSet<Group> = HashSet::new();
         let mut found = sqlx::query(rows::SELECT_TRACKED).fetch(&mut self.connection);
         while let Some(row) = found.try_next().await? {
             match rows::read(&row) {
-                Ok(record) => loaded.tasks.push(record),
+                Ok(mut record) => {
+                    match groups.get(&record.group) {
+                        Some(group) => record.group = group.clone(),
+                        None => drop(groups.insert(record.group.clone())),
+                    }
+                    loaded.tasks.push(record);
+                }
                 Err(reason) => {
                     loaded.unreadable.push((row.try_get_unchecked(0).unwrap_or_default(), reason.to_string()));
                 }
