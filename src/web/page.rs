@@ -27,8 +27,8 @@ use lists::Lists;
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
-/// Pages that are written at once: one that looks for something goes through every task, and two leave the other cores to
-/// polling.
+/// Pages that are written at once: one that looks for something goes through every task, and more at once would only take
+/// the processor from polling. Others wait; the number of connections bounds them.
 pub(super) const MAX_PAGES: usize = 2;
 
 const STYLE: &str = include_str!("page/style.css");

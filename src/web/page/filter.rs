@@ -23,12 +23,15 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads the parameters of an address: the first of each name, the others are ignored.
+    /// Reads the parameters of an address: the first of each name that is not empty, the others are ignored.
     pub(super) fn of(uri: &Uri) -> Self {
         let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|query| query.0).unwrap_or_default();
         let mut too_long = Vec::new();
+        // A group's name may begin or end with a blank; what somebody pastes into the form has one by accident.
         let mut first = |wanted: &'static str| {
-            let value = parameters.iter().find(|(name, value)| name == wanted && !value.trim().is_empty())?.1.trim();
+            let values = parameters.iter().filter(|(name, _)| name == wanted).map(|(_, value)| &**value);
+            let value =
+                values.map(|value| if wanted == "q" { value.trim() } else { value }).find(|value| !value.is_empty())?;
             if value.len() > MAX_BYTES {
                 too_long.push(wanted);
             }
@@ -170,6 +173,8 @@ mod tests {
         assert_eq!(read.text.as_deref(), Some("<b> x"));
         assert_eq!((read.group.as_deref(), read.state.as_deref()), (Some("a&b"), Some("failed")));
         assert!(filter("q=%ff%").text.is_some(), "what is no UTF-8 is no error");
+        let blanks = filter("group=+a+&q=+b+");
+        assert_eq!((blanks.group.as_deref(), blanks.text.as_deref()), (Some(" a "), Some("b")));
     }
 
     #[test]

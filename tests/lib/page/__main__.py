@@ -69,6 +69,8 @@ class Look:
         self._exporter = exporter
         self._api = api
         self._pictures = pictures
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
 
     def _picture(self, name):
         if self._pictures:
