@@ -65,7 +65,8 @@ impl KeySource {
     pub const DEFAULT_FILE: &'static str = "/run/secrets/dragdropdo_api_key";
     /// What to tell a user who gave no key.
     pub const HOW_TO_GIVE_ONE: &'static str = "give the API key in one of three ways: put it in a file that api.api_key_file names \
-         (without one, /run/secrets/dragdropdo_api_key is read), set the environment's DRAGDROPDO_API_KEY, or write it as api.api_key";
+         (without one, /run/secrets/dragdropdo_api_key is read), set the environment's DRAGDROPDO_API_KEY, or write it as api.api_key \
+         in the configuration";
 }
 
 /// A number of requests per period.

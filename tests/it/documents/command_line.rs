@@ -129,7 +129,7 @@ async fn the_exit_codes_are_as_documented() {
         ),
         (
             1,
-            "`healthcheck` gets another answer than 200, or none within 5 seconds",
+            "`healthcheck` gets an answer that is no 2xx, or none within 5 seconds",
             &[&["healthcheck", "--url", "http://127.0.0.1:1/"]],
         ),
         (
