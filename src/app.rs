@@ -31,11 +31,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long polls under way may go on at shutdown. With the ledger's share it stays below the five seconds within which
-/// the process ends.
-const DRAIN_POLLS: Duration = Duration::from_millis(2000);
+/// How long polls under way may go on at shutdown. With the share of the ledger, and the second or so that the log may take
+/// for its last lines, it stays below the five seconds within which the process ends.
+const DRAIN_POLLS: Duration = Duration::from_millis(1700);
 /// How long the ledger may take to commit what it has and close the store.
-const DRAIN_LEDGER: Duration = Duration::from_millis(2500);
+const DRAIN_LEDGER: Duration = Duration::from_millis(2000);
 
 /// What the command line says beside the configuration.
 pub struct Options {

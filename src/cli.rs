@@ -34,7 +34,7 @@ const USAGE: u8 = 2;
     version,
     long_version = LONG_VERSION,
     args_conflicts_with_subcommands = true,
-    after_help = "Without a command it serves. Every flag can also be given by its environment variable."
+    after_help = "Without a command it serves. The flags of `serve` can also be given by their environment variables."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -185,7 +185,7 @@ impl From<app::StartError> for Failure {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    logs::start(args.log.level, args.log.format);
+    let _log = logs::start(args.log.level, args.log.format);
     let stop = stop_signal()?;
     let hangups = hangup_signal()?;
     let read = move || {
@@ -236,7 +236,7 @@ async fn reload_at(mut hangups: Signal, reload: ReloadHandle) {
 }
 
 async fn simulate(args: SimulateArgs) -> Result<(), Failure> {
-    logs::start(args.log.level, args.log.format);
+    let _log = logs::start(args.log.level, args.log.format);
     let simulator = Simulator::new(args.simulator, Clock::system()).map_err(Failure::usage)?;
     let stop = stop_signal()?;
     let listener = listener::bind(&args.listen_address)

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 /// Connections at once. Prometheus keeps one; the rest is for people and applications, and fits the usual limit of 1024
 /// open files beside the store and the API's connections.
 const MAX_CONNECTIONS: usize = 768;
-/// How long connections may go on with what they do at shutdown.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long connections may go on with what they do at shutdown: a little less than polls may, which are waited for at the
+/// same time.
+const DRAIN: Duration = Duration::from_millis(1500);
 /// The wait after a failed accept: it fails for want of open files, and some become free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -42,7 +43,7 @@ pub async fn bind(address: &str) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Serves plain HTTP until `stop` is called; connections then end what they are doing, within two seconds.
+/// Serves plain HTTP until `stop` is called; connections then end what they are doing, within a bound.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     serve_with(listener, router, None, stop).await;
 }

@@ -49,7 +49,7 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    logs::start(args.log.level, args.log.format);
+    let _log = logs::start(args.log.level, args.log.format);
     let stop = stop_signal()?;
     let folder = tempfile::Builder::new()
         .prefix("dragdropdo-exporter-demo-")

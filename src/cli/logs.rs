@@ -1,9 +1,18 @@
-//! The log, on standard error.
+//! The log, on standard error. A thread of its own writes it: whoever reads it late, or not at all, must not hold up the
+//! exporter, so what finds no room is lost, and how much is told as soon as there is room.
 
 use clap::ValueEnum;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Lines that wait to be written: what the exporter says in an hour of trouble, in a few MiB.
+const WAITING_LINES: usize = 10_000;
+/// How often it is looked whether lines were lost.
+const LOOK_FOR_LOSS: Duration = Duration::from_secs(10);
 
 /// Least level of what is logged.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +36,9 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Starts logging. The libraries' own words are kept to errors: what they mean for the exporter, it says itself.
-pub(super) fn start(level: LogLevel, format: LogFormat) {
+/// Starts logging, until what it answers is dropped; that waits about a second, at most, for the last lines to be read. The
+/// libraries' own words are kept to errors: what they mean for the exporter, it says itself.
+pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let level = match level {
         LogLevel::Debug => "debug",
         LogLevel::Info => "info",
@@ -36,22 +46,38 @@ pub(super) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Error => "error",
     };
     let filter = EnvFilter::new(format!("error,dragdropdo_exporter={level}"));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    tokio::spawn(tell_of_loss(writer.error_counter()));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Logfmt => {
-            registry.with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr)).try_init()
+            registry.with(tracing_logfmt::builder().with_target(false).layer().with_writer(writer)).try_init()
         }
         LogFormat::Json => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_target(false)
-                    .with_writer(std::io::stderr),
-            )
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false).with_writer(writer))
             .try_init(),
     };
     if let Err(error) = started {
         super::complain(&format!("the log cannot be started: {error}"));
+    }
+    guard
+}
+
+async fn tell_of_loss(counter: ErrorCounter) {
+    let mut ticks = tokio::time::interval(LOOK_FOR_LOSS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = 0;
+    loop {
+        ticks.tick().await;
+        let lost = counter.dropped_lines();
+        if lost > told {
+            // All of them each time: this very line may be lost, too.
+            tracing::warn!(lines = lost, "lines of this log are lost because nobody read it in time, so far {lost}");
+            told = lost;
+        }
     }
 }

@@ -262,3 +262,21 @@ async fn an_exporter_whose_log_nobody_reads_any_longer_goes_on_and_ends_in_time(
         exporter.stops().await;
     }
 }
+
+#[tokio::test]
+async fn an_exporter_whose_log_waits_to_be_read_goes_on_and_ends_in_time() {
+    /// Each is worth a line, and together they are several times what a pipe holds.
+    const FAILURES: usize = 5000;
+    let api = FakeApi::start().await;
+    let names: Vec<String> = (0..FAILURES).map(|file| format!("file-{file}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "failed/code")).collect();
+    api.answers("t1", [operation("in_progress", &[]), operation("failed", &files)]);
+    let exporter = Setup::new(&api, "tasks: [t1]").start().await;
+    exporter.is_left_unread();
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    exporter.shows(&[("dragdropdo_file_failures_total{error_code=code}", FAILURES as f64)]).await;
+    let before = exporter.scrape().await;
+    assert_eq!(before.value("dragdropdo_tasks_finished_total{outcome=failed}"), 1.0);
+    let log = exporter.stops().await;
+    assert!(log.len() > 100 && log.len() < FAILURES, "{} lines", log.len());
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Everything fast, so that tests are short; whatever a test is about, it configures itself.
@@ -99,19 +100,22 @@ impl Setup {
         let mut child = self.command().spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (is_read, mut reads) = watch::channel(true);
         let reading = tokio::spawn({
             let log = log.clone();
             async move {
                 let mut lines = stderr.lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     log.lock().unwrap().push(line);
+                    // It fails only when nobody is left who could have it wait.
+                    reads.wait_for(|reads| *reads).await.ok();
                 }
             }
         });
         // An answer that was cut off must be seen, and not hidden by a second try.
         let client = Client::builder().no_proxy().timeout(PATIENCE).retry(reqwest::retry::never()).build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        Exporter { child, log, reading, client, address, _folder: self.folder.clone() }
+        Exporter { child, log, reading, is_read, client, address, _folder: self.folder.clone() }
     }
 
     /// Starts an exporter that is to end by itself.
@@ -199,6 +203,7 @@ pub(crate) struct Exporter {
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
     reading: JoinHandle<()>,
+    is_read: watch::Sender<bool>,
     client: Client,
     _folder: Arc<TempDir>,
 }
@@ -224,6 +229,11 @@ impl Exporter {
     /// Does not read its log any longer, as `| head -1` does not.
     pub(crate) fn is_not_read(&self) {
         self.reading.abort();
+    }
+
+    /// Leaves its log where it is, in a pipe that fills up, until the exporter has ended.
+    pub(crate) fn is_left_unread(&self) {
+        self.is_read.send_replace(false);
     }
 
     /// The CPU time that it has used, as the system tells it.
@@ -338,6 +348,7 @@ impl Exporter {
     async fn ends(mut self, bound: Duration) -> (ExitStatus, Vec<String>) {
         let end = async {
             let status = self.child.wait().await.unwrap();
+            self.is_read.send_replace(true);
             // A log that is not read has no end to wait for.
             (&mut self.reading).await.ok();
             status
