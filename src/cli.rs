@@ -19,6 +19,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,12 @@ use tokio_util::sync::CancellationToken;
 const FAILURE: u8 = 1;
 /// Exit code of a wrong command line or configuration; clap's own too.
 const USAGE: u8 = 2;
+
+/// When the process is ended after a signal to stop, whatever it waits for: the shares of `app`'s shutdown are over by then,
+/// and what is left is somebody who holds the output and does not read it.
+const LAST_RESORT: Duration = Duration::from_millis(4800);
+/// How long somebody may take to read a line that is meant for people.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prometheus exporter for asynchronous DragDropDo (D3) file operations.
 #[derive(Debug, Parser)]
@@ -144,7 +151,9 @@ async fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&story(&error.cause));
+            if !error.is_told {
+                complain(&story(&error.cause));
+            }
             ExitCode::from(error.code)
         }
     }
@@ -163,29 +172,45 @@ fn story(error: &anyhow::Error) -> String {
 struct Failure {
     cause: anyhow::Error,
     code: u8,
+    /// Whether the log has it already.
+    is_told: bool,
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(cause: anyhow::Error) -> Self {
-        Self { cause, code: FAILURE }
+        Self { cause, code: FAILURE, is_told: false }
     }
 }
 
 impl Failure {
     fn usage(cause: impl Into<anyhow::Error>) -> Self {
-        Self { cause: cause.into(), code: USAGE }
+        Self { cause: cause.into(), code: USAGE, is_told: false }
     }
 }
 
 impl From<app::StartError> for Failure {
     fn from(error: app::StartError) -> Self {
         let code = if error.is_about_configuration() { USAGE } else { FAILURE };
-        Self { cause: error.into(), code }
+        Self { cause: error.into(), code, is_told: false }
     }
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let _log = logs::start(args.log.level, args.log.format);
+    let service = Service::from_environment();
+    let is_json = args.log.format == LogFormat::Json;
+    serve_until_stopped(args, service.clone()).await.map_err(|failure| {
+        let what = story(&failure.cause);
+        service.failed(&what);
+        // Who reads JSON drops whatever is none.
+        if is_json {
+            tracing::error!("{what}");
+        }
+        Failure { is_told: is_json, ..failure }
+    })
+}
+
+async fn serve_until_stopped(args: ServeArgs, service: Service) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let hangups = hangup_signal()?;
     let read = move || {
@@ -198,7 +223,6 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         }
         Ok(config)
     };
-    let service = Service::from_environment();
     let options = Options {
         telemetry_path: args.telemetry_path,
         enable_lifecycle: args.enable_lifecycle,
@@ -256,7 +280,7 @@ fn hangup_signal() -> Result<Signal, Failure> {
     Ok(signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?)
 }
 
-/// Cancelled by SIGTERM or SIGINT.
+/// Cancelled by SIGTERM or SIGINT. When the process has not ended a while later, it is ended.
 fn stop_signal() -> Result<CancellationToken, Failure> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
@@ -269,6 +293,10 @@ fn stop_signal() -> Result<CancellationToken, Failure> {
                 _ = interrupt.recv() => {}
             }
             stop.cancel();
+            std::thread::spawn(|| {
+                std::thread::sleep(LAST_RESORT);
+                std::process::exit(0);
+            });
         }
     });
     Ok(stop)
@@ -291,11 +319,20 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 }
 
 fn say(text: &str) {
-    // Nobody may be listening, as behind `| head -1`: what is to be done is done all the same.
-    writeln!(std::io::stdout(), "{text}").ok();
+    tell(std::io::stdout(), text.to_owned());
 }
 
 fn complain(text: &str) {
-    // The exit code says that something failed, whether or not anybody hears what.
-    writeln!(std::io::stderr(), "dragdropdo-exporter: {text}").ok();
+    tell(std::io::stderr(), format!("dragdropdo-exporter: {text}"));
+}
+
+/// Writes a line to people. Nobody may be listening, as behind `| head -1`, or somebody may hold the line and not read it:
+/// what is to be done is done all the same, and the exit code says whether something failed.
+fn tell(mut out: impl Write + Send + 'static, text: String) {
+    let (written, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        writeln!(out, "{text}").ok();
+        written.send(()).ok();
+    });
+    wait.recv_timeout(PATIENCE).ok();
 }

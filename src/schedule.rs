@@ -295,9 +295,10 @@ impl Schedule {
         self.gate.holds(now)
     }
 
-    /// The polls that come next, in their order, with when each is due.
+    /// The polls that come next, in their order, with when each is due, or when what holds all of them back ends.
     pub fn next_polls(&self) -> impl Iterator<Item = (Duration, &TaskId)> {
-        self.waiting.iter().map(|(due, id)| (*due, id))
+        let opens = self.gate.opens_at().unwrap_or_default();
+        self.waiting.iter().map(move |(due, id)| (opens.max(*due), id))
     }
 
     /// How many polls are under way.
@@ -329,7 +330,8 @@ impl Schedule {
     /// When a task is polled next, and why its latest poll failed; `None` for a task that is not polled.
     pub fn standing(&self, id: &TaskId) -> Option<Standing> {
         let slot = self.slots.get(id)?;
-        Some(Standing { due: (!slot.in_flight).then_some(slot.due), last_error: slot.last_error.clone() })
+        let due = slot.due.max(self.gate.opens_at().unwrap_or_default());
+        Some(Standing { due: (!slot.in_flight).then_some(due), last_error: slot.last_error.clone() })
     }
 
     /// The share `precision` of the age, no sooner than `min_interval` and no later than `interval`.

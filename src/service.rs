@@ -42,7 +42,7 @@ impl Service {
     /// The one that the environment names: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`, as sd_notify(3) and
     /// sd_watchdog_enabled(3) say.
     pub fn from_environment() -> Self {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::none();
         };
         match Manager::at(&name, sd_notify::watchdog_enabled()) {
@@ -93,6 +93,11 @@ impl Service {
             Err(error) => format!("{status}; the latest reload failed, and the configuration is as before: {error}"),
         };
         self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Says why the exporter ends by itself.
+    pub fn failed(&self, why: &str) {
+        self.tell(&[NotifyState::Status(why)]);
     }
 
     /// Says that the exporter shuts down.

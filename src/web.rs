@@ -186,7 +186,11 @@ async fn ready(State(web): State<Web>) -> Response {
     if web.rooms.health.is_ready() {
         return "dragdropdo-exporter is ready.\n".into_response();
     }
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the store is being loaded: try again in a moment").into_response()
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the tasks of the configuration are not in the store yet: try again in a moment, and see the log if this lasts",
+    )
+    .into_response()
 }
 
 async fn no_such_route(State(web): State<Web>, uri: Uri) -> Refusal {

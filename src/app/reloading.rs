@@ -11,8 +11,12 @@ use crate::poller::SharedTerms;
 use crate::schedule::SharedSchedule;
 use crate::web::SharedSettings;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long a reload may read its files: another one may be waiting, and must not wait for ever.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a reload reads, and where it puts what it read.
 pub(super) struct Reloading {
@@ -78,11 +82,19 @@ impl Reloading {
         let Some(read_again) = self.read_again.clone() else {
             return Err("there is no configuration file to read again".to_owned());
         };
-        // A file of megabytes takes its time to be refused.
-        let read = tokio::task::spawn_blocking(move || read_again()).await;
-        let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        check_unchangeable(&self.config, &config)?;
-        let (prepared, access) = Prepared::new(&config, &self.clock).await.map_err(|error| error.to_string())?;
+        let read = async {
+            // A file of megabytes takes its time to be refused.
+            let read = tokio::task::spawn_blocking(move || read_again()).await;
+            let config = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            check_unchangeable(&self.config, &config)?;
+            let prepared = Prepared::new(&config, &self.clock).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((config, prepared))
+        };
+        let read = tokio::time::timeout(READ_TIMEOUT, read).await;
+        let (config, (prepared, access)) = read.map_err(|_| {
+            let seconds = READ_TIMEOUT.as_secs();
+            format!("reading the configuration and the files that it names has not ended within {seconds} s: see whether one is a pipe, or its disk hangs")
+        })??;
         self.access.check(&access)?;
         let change = Reconfiguration {
             settings: prepared.ledger_settings(&config),

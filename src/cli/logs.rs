@@ -17,7 +17,7 @@ const LOOK_FOR_LOSS: Duration = Duration::from_secs(10);
 /// Least level of what is logged.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogLevel {
-    /// Every request and every file.
+    /// Every file that completes, and what is looked at when something is odd.
     Debug,
     /// Tasks that finish and what changes for them.
     Info,

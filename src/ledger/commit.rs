@@ -157,6 +157,7 @@ impl Ledger {
         self.rooms.instruments.store_errors.inc();
         if !self.store_fails {
             self.store_fails = true;
+            self.rooms.instruments.store_fails_since(Some(self.rooms.clock.wall()));
             tracing::error!(%error, "the store fails: {error}; {consequence}");
         }
     }
@@ -164,6 +165,7 @@ impl Ledger {
     pub(super) fn store_answers(&mut self) {
         if self.store_fails {
             self.store_fails = false;
+            self.rooms.instruments.store_fails_since(None);
             tracing::info!("the store works again");
         }
     }

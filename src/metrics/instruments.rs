@@ -79,6 +79,7 @@ pub struct Instruments {
     config_loaded_at: Gauge,
     up: AtomicI64,
     last_successful_poll: AtomicI64,
+    store_fails_since: AtomicI64,
 }
 
 impl Instruments {
@@ -149,6 +150,7 @@ impl Instruments {
             )?,
             up: AtomicI64::new(ABSENT),
             last_successful_poll: AtomicI64::new(ABSENT),
+            store_fails_since: AtomicI64::new(ABSENT),
         };
         for outcome in outcomes {
             instruments.api_requests.with_label_values(&[outcome]);
@@ -240,6 +242,11 @@ impl Instruments {
     /// The latest request got a readable 200, or failed.
     pub fn set_up(&self, up: bool) {
         self.up.store(i64::from(up), Ordering::Relaxed);
+    }
+
+    /// The store has begun to fail at this time, or works again.
+    pub fn store_fails_since(&self, since: Option<Time>) {
+        self.store_fails_since.store(since.map_or(ABSENT, Time::as_micros), Ordering::Relaxed);
     }
 
     /// An observation was received.

@@ -27,7 +27,7 @@ use lists::Lists;
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
-/// Pages that are written at once: one that looks for something goes through every task, and more at once would only take
+/// Pages with a filter that are written at once: one that looks for something goes through every task, and more at once would only take
 /// the processor from polling. Others wait; the number of connections bounds them.
 pub(super) const MAX_PAGES: usize = 2;
 
@@ -46,11 +46,12 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 
 /// The page, as the address asks for it.
 pub(super) async fn show(State(web): State<Web>, uri: Uri) -> Response {
-    // It never closes, so it never refuses.
-    let permit = web.pages.clone().acquire_owned().await;
+    let filter = Filter::of(&uri);
+    // Only those that look for something take long. It never closes, so it never refuses.
+    let permit = if filter.is_empty() { None } else { web.pages.clone().acquire_owned().await.ok() };
     // Not on the threads that serve everybody: looking through all tasks takes its time.
     let page = tokio::task::spawn_blocking(move || {
-        let page = render(&web, &Filter::of(&uri));
+        let page = render(&web, &filter);
         drop(permit);
         page
     });

@@ -24,7 +24,7 @@ mod scrape;
 
 pub(crate) use api::{Answer, Asked, FakeApi, operation};
 pub(crate) use exporter::{Ended, Exporter, Setup, binary, run};
-pub(crate) use obstacles::{Holder, Manner, Stubborn, is_read_as_a_pipe, make_pipe};
+pub(crate) use obstacles::{Holder, Manner, Stubborn, is_read_as_a_pipe, make_full_pipe, make_pipe};
 pub(crate) use scrape::Scrape;
 
 use std::time::Duration;

@@ -432,8 +432,9 @@ async fn it_shows_nothing_before_it_is_durable() {
     exporter.logs("the store fails").await;
     let held = page(&exporter, "/").await;
     assert_eq!((rows(&held, "failures"), rows(&held, "finished"), rows(&held, "unfinished")), (0, 0, 1));
-    assert!(tiles(&held).contains("healthy; the store had errors"), "{}", tiles(&held));
+    assert!(tiles(&held).contains("Problem: the store fails"), "{}", tiles(&held));
     drop(statements);
     holder.wait().unwrap();
     page_that(&exporter, "the failure", |page| rows(page, "failures") == 1 && rows(page, "finished") == 1).await;
+    page_that(&exporter, "no trouble any more", |page| tiles(page).contains("Good: healthy and ready")).await;
 }

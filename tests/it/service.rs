@@ -139,3 +139,13 @@ async fn a_service_manager_that_cannot_be_told_is_told_of_once_and_nothing_else_
         assert!(log.iter().any(|line| line.contains(expected) && line.contains("level=warn")), "{log:#?}");
     }
 }
+
+#[tokio::test]
+async fn systemd_learns_why_a_start_failed() {
+    let api = FakeApi::start().await;
+    let mut setup = Setup::new(&api, "api: {api_key: null, api_key_file: nowhere}");
+    let socket = manager(&mut setup);
+    assert_eq!(setup.fails_to_start().await.code, Some(2));
+    assert!(told(&socket).await.starts_with("STATUS=starting: "));
+    assert!(told(&socket).await.starts_with("STATUS=cannot read the API key file nowhere"));
+}

@@ -1,6 +1,8 @@
 //! Starts that fail, or that wait for something.
 
-use crate::harness::{FakeApi, Holder, PATIENCE, Setup, binary, is_read_as_a_pipe, make_pipe, operation, run};
+use crate::harness::{
+    FakeApi, Holder, PATIENCE, Setup, binary, is_read_as_a_pipe, make_full_pipe, make_pipe, operation, run,
+};
 use std::fs::File;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -109,4 +111,60 @@ async fn nobody_needs_to_read_what_a_command_prints() {
     assert_eq!(full(&["healthcheck", "--url=http://127.0.0.1:1"]).await, Some(1));
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(run(folder.path(), &["--version"], &[]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn whoever_holds_what_a_command_prints_and_does_not_read_it_keeps_nothing_from_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let _held = make_full_pipe(&path);
+    let full = || File::options().write(true).open(&path).unwrap();
+    let started = |arguments: &[&str]| {
+        let mut command = binary();
+        command.args(arguments).stdout(full()).stderr(full());
+        command.spawn().unwrap()
+    };
+    let ended = async |mut child: tokio::process::Child| {
+        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap().code()
+    };
+    assert_eq!(ended(started(&["--config.file=nowhere.yaml"])).await, Some(2));
+    assert_eq!(ended(started(&["check-config", "config.example.yaml"])).await, Some(0));
+    for command in [
+        "simulate --listen-address=127.0.0.1:0",
+        "demo --web.listen-address=127.0.0.1:0 --simulator.listen-address=127.0.0.1:0",
+    ] {
+        let child = started(&command.split(' ').collect::<Vec<_>>());
+        let pid = child.id().unwrap();
+        let catches = async {
+            while !catches_sigterm(pid) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, catches).await.expect("it catches SIGTERM");
+        run_shell(&format!("kill -TERM {pid}")).await;
+        assert_eq!(ended(child).await, Some(0), "{command}");
+    }
+}
+
+/// Whether the process has a handler for SIGTERM, as the system tells it.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
+}
+
+async fn run_shell(command: &str) {
+    assert!(tokio::process::Command::new("sh").args(["-c", command]).status().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_in_the_format_of_the_log() {
+    let api = FakeApi::start().await;
+    let mut setup = Setup::new(&api, "api: {api_key: null, api_key_file: nowhere}");
+    setup.argument("--log.format=json");
+    let ended = setup.fails_to_start().await;
+    assert_eq!(ended.code, Some(2));
+    let line: serde_json::Value = serde_json::from_str(ended.stderr.trim()).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().contains("the API key file nowhere"), "{line}");
 }

@@ -1,9 +1,10 @@
 //! What people read of the instruments, beside what Prometheus scrapes.
 
-use super::Instruments;
+use super::{ABSENT, Instruments};
 use crate::time::Time;
 use prometheus::core::Collector;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The load of the configuration.
@@ -29,6 +30,11 @@ impl Instruments {
     pub fn config_load(&self) -> ConfigLoad {
         let since_epoch = Duration::try_from_secs_f64(self.config_loaded_at.get()).unwrap_or_default();
         ConfigLoad { is_latest: self.config_loaded.get() == 1, at: Time::from_micros(0).after(since_epoch) }
+    }
+
+    /// Since when the store fails, if it does now.
+    pub fn store_failing(&self) -> Option<Time> {
+        Some(self.store_fails_since.load(Ordering::Relaxed)).filter(|at| *at != ABSENT).map(Time::from_micros)
     }
 
     /// What each source has given so far, by its name.

@@ -64,6 +64,8 @@ pub(super) struct Exporter {
     pub(super) started: Time,
     pub(super) sources: BTreeMap<String, SourceReading>,
     pub(super) store_errors: u64,
+    /// Since when the store fails, if it does now.
+    pub(super) store_fails_since: Option<Time>,
     pub(super) per_task_limit: usize,
     pub(super) telemetry_path: String,
     pub(super) build: BuildInfo,
@@ -98,6 +100,7 @@ impl Facts {
             started: rooms.clock.started(),
             sources: instruments.sources(),
             store_errors: instruments.store_errors.get(),
+            store_fails_since: instruments.store_failing(),
             per_task_limit: web.settings().per_task_limit,
             telemetry_path: web.layout.telemetry_path.clone(),
             build: BuildInfo::of_this_binary(),

@@ -57,17 +57,17 @@
         cache: "no-store",
         signal: AbortSignal.timeout(patience),
       });
-      if (!answer.ok) throw new Error(`it answers with status ${answer.status}`);
+      if (!answer.ok) throw new Error(answer.status === 401 ? "It asks for a password: load this page anew." : `It answers with status ${answer.status}.`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("data");
-      if (!fresh) throw new Error("it answers with another page: load this one anew");
+      if (!fresh) throw new Error("It answers with another page: load this one anew.");
       if (!isPressed() && !isBeingSelected()) {
         replace(fresh, page);
         latest = Date.now();
       }
       problem = "";
     } catch (error) {
-      problem = error.message.startsWith("it answers") ? error.message : "it does not answer";
+      problem = error.message.startsWith("It ") ? error.message : "The exporter does not answer.";
     }
     running = false;
     tell();
@@ -77,7 +77,7 @@
     const age = Math.max(0, Math.round((Date.now() - latest) / 1000));
     const paused = isBeingSelected() ? ", paused while text is selected" : auto.checked ? "" : ", paused";
     refreshed.textContent = `As of ${data().dataset.now}, ${age} s ago${paused}`;
-    const text = problem && `This page is out of date, as of ${data().dataset.now}. The exporter cannot be reached: ${problem}.`;
+    const text = problem && `This page is out of date, as of ${data().dataset.now}. ${problem}`;
     document.documentElement.classList.toggle("old", problem !== "");
     // Written only when it changes, or it would be read out again and again.
     if (stale.textContent !== text) stale.textContent = text;

@@ -214,13 +214,17 @@ fn exporter(exporter: &Exporter, now: Time) -> Verdict {
             html! { "The loop of the " (exporter.stuck.join(" and the ")) " stands still: restart the exporter." },
         );
         (Level::Bad, "stuck: do not believe this page")
+    } else if let Some(since) = exporter.store_fails_since {
+        let since = text::duration(now.since(since));
+        more.push(
+            html! { "For " (since) " nothing could be stored, so the numbers stand still: see the log, and the disk." },
+        );
+        (Level::Bad, "the store fails")
     } else if !exporter.is_ready {
         (Level::Notice, "starting")
     } else if !exporter.config.is_latest {
         more.push(html! { "The latest reload failed, as the log tells; the configuration before is in force." });
         (Level::Notice, "healthy; an older configuration")
-    } else if exporter.store_errors > 0 {
-        (Level::Notice, "healthy; the store had errors")
     } else {
         (Level::Good, "healthy and ready")
     };
@@ -275,6 +279,7 @@ mod tests {
             started: ago(60),
             sources: BTreeMap::new(),
             store_errors: 0,
+            store_fails_since: None,
             per_task_limit: 100,
             telemetry_path: "/metrics".to_owned(),
             build: BuildInfo::of_this_binary(),
@@ -341,7 +346,11 @@ mod tests {
         let older = ConfigLoad { is_latest: false, at: ago(60) };
         for (own, expected) in [
             (healthy(), (Level::Good, "healthy and ready")),
-            (Exporter { store_errors: 1, ..healthy() }, (Level::Notice, "healthy; the store had errors")),
+            (Exporter { store_errors: 1, ..healthy() }, (Level::Good, "healthy and ready")),
+            (
+                Exporter { store_errors: 2, store_fails_since: Some(ago(90)), is_ready: false, ..healthy() },
+                (Level::Bad, "the store fails"),
+            ),
             (
                 Exporter { config: older, store_errors: 1, ..healthy() },
                 (Level::Notice, "healthy; an older configuration"),

@@ -64,6 +64,18 @@ pub(crate) fn make_pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// A pipe that holds all that it can, at this path, for as long as the answer is kept: whoever writes to it waits.
+pub(crate) fn make_full_pipe(path: &Path) -> (pipe::Receiver, pipe::Sender) {
+    make_pipe(path);
+    let reader = pipe::OpenOptions::new().open_receiver(path).unwrap();
+    let writer = pipe::OpenOptions::new().open_sender(path).unwrap();
+    // Byte by byte at the end, so that no short line fits.
+    for chunk in [&[b'.'; 4096][..], b"."] {
+        while writer.try_write(chunk).is_ok() {}
+    }
+    (reader, writer)
+}
+
 /// How a peer fails to answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {

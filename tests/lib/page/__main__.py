@@ -128,7 +128,7 @@ class Look:
         """Shows that it can be read in light and dark, wide and narrow, and on paper."""
         backs = {}
         for scheme in ["light", "dark"]:
-            for width in [1280, 820, PHONE]:
+            for width in [1280, 1024, 980, 820, PHONE]:
                 self._browser.show(width, scheme=scheme)
                 self._browser.open(f"{self._exporter.url}/?q=k")
                 self._browser.open(f"{self._exporter.url}/")
