@@ -15,6 +15,7 @@ use crate::simulator::{self, Simulator, SimulatorOptions};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use logs::{LogFormat, LogLevel};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,7 +93,7 @@ struct ServeArgs {
     listen_address: Option<String>,
     /// Web config file with TLS and basic auth, in place of web.config_file.
     #[arg(long = "web.config.file", value_name = "FILE", env = "DRAGDROPDO_EXPORTER_WEB_CONFIG_FILE")]
-    web_config_file: Option<PathBuf>,
+    web_config_file: Option<OsString>,
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", value_parser = telemetry_path, default_value = "/metrics", env = "DRAGDROPDO_EXPORTER_WEB_TELEMETRY_PATH")]
     telemetry_path: String,
@@ -218,8 +219,9 @@ async fn serve_until_stopped(args: ServeArgs, service: Service) -> Result<(), Fa
         if let Some(address) = &args.listen_address {
             config.web.listen_address.clone_from(address);
         }
-        if args.web_config_file.is_some() {
-            config.web.config_file.clone_from(&args.web_config_file);
+        // As in other exporters, an empty one is none given.
+        if let Some(file) = args.web_config_file.as_ref().filter(|file| !file.is_empty()) {
+            config.web.config_file = Some(file.into());
         }
         Ok(config)
     };

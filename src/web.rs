@@ -9,6 +9,7 @@ mod guard;
 mod page;
 mod refusal;
 mod scrape;
+mod sending;
 mod tasks;
 mod token;
 mod webhook;
@@ -31,11 +32,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use guard::AuthenticatedUser;
 use refusal::Refusal;
+use sending::Sending;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
-/// Lists of all tasks that are written at once; each holds all of it in memory.
+/// Lists of all tasks that are made at once; each holds all of it in memory, and more than its text.
 const MAX_LISTS: usize = 2;
 
 /// What the routes answer from.
@@ -110,12 +112,14 @@ struct Web {
     lists: Arc<Semaphore>,
     /// Pages for people being written at once.
     pages: Arc<Semaphore>,
+    /// The room for what is being sent.
+    sending: Sending,
 }
 
 impl Web {
     fn new(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Self {
         let (lists, pages) = (Arc::new(Semaphore::new(MAX_LISTS)), Arc::new(Semaphore::new(page::MAX_PAGES)));
-        Self { rooms, settings, layout, lists, pages }
+        Self { rooms, settings, layout, lists, pages, sending: Sending::new() }
     }
 
     fn settings(&self) -> Arc<Settings> {

@@ -10,7 +10,8 @@
 //! OpenMetrics 0.0.1 alone is not OpenMetrics 1.0. Whoever asks for it knows the text format, too, and gets that.
 
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::HeaderValue;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
 
 /// A format that can be served: type, subtype, version.
 type Offer = (&'static str, &'static str, &'static str);
@@ -23,6 +24,35 @@ pub(super) fn prefers_openmetrics(headers: &HeaderMap) -> bool {
     let lines: Vec<_> = headers.get_all(ACCEPT).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     let ranges: Vec<Range> = lines.iter().flat_map(|line| split(line, ',')).filter_map(Range::parse).collect();
     preference(&ranges, OPENMETRICS) > preference(&ranges, TEXT)
+}
+
+/// Takes out of `Accept-Encoding` what refuses an answer that is not encoded: there is always one, for the same reason.
+pub(super) fn allow_identity(headers: &mut HeaderMap) {
+    let lines: Vec<_> =
+        headers.get_all(ACCEPT_ENCODING).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    let (refusing, kept): (Vec<&str>, Vec<&str>) = lines
+        .iter()
+        .flat_map(|line| split(line, ','))
+        .map(str::trim_ascii)
+        .partition(|coding| refuses_identity(coding));
+    if refusing.is_empty() {
+        return;
+    }
+    let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
+    match kept {
+        Some(kept) => headers.insert(ACCEPT_ENCODING, kept),
+        None => headers.remove(ACCEPT_ENCODING),
+    };
+}
+
+fn refuses_identity(coding: &str) -> bool {
+    let mut parts = split(coding, ';').map(str::trim_ascii);
+    let is_meant = parts.next().is_some_and(|name| name == "*" || name.eq_ignore_ascii_case("identity"));
+    let quality_of = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        name.eq_ignore_ascii_case("q").then(|| quality(value))?
+    };
+    is_meant && parts.filter_map(quality_of).any(|quality| quality == 0)
 }
 
 /// How much an offer is wanted: the quality of the most specific range for it, and how specific that is; `None` when it is
@@ -132,6 +162,25 @@ fn is_token(text: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_answer_that_is_not_encoded_is_never_refused() {
+        for (given, left) in [
+            (&["gzip"][..], Some("gzip")),
+            (&["identity;q=0"], None),
+            (&["gzip;q=0.5, identity; q=0.000", "*;Q=0"], Some("gzip;q=0.5")),
+            (&["*;q=0.1, identity"], Some("*;q=0.1, identity")),
+            (&["gzip;q=0, *;q=0"], Some("gzip;q=0")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in given {
+                headers.append(ACCEPT_ENCODING, line.parse().unwrap());
+            }
+            allow_identity(&mut headers);
+            let found: Vec<_> = headers.get_all(ACCEPT_ENCODING).iter().map(|line| line.to_str().unwrap()).collect();
+            assert_eq!(found, left.into_iter().collect::<Vec<_>>(), "{given:?}");
+        }
+    }
 
     fn prefers(lines: &[&str]) -> bool {
         let mut headers = HeaderMap::new();

@@ -1,10 +1,10 @@
 //! Who may ask: the rate of requests, and basic auth. Every request passes here first, whatever its route.
 
 use super::refusal::Refusal;
-use super::{Web, webhook};
+use super::{Web, accept, webhook};
 use crate::access::Verdict;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -31,12 +31,16 @@ enum Door {
 
 /// Lets a request through, or refuses it.
 pub(super) async fn guard(State(web): State<Web>, mut request: Request, next: Next) -> Response {
+    accept::allow_identity(request.headers_mut());
     let admitted = admit(&web, &mut request).await;
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
-    response.headers_mut().extend(web.rooms.access.headers());
+    // As in the toolkit, what the page itself says of its style and script goes first.
+    for (name, value) in web.rooms.access.headers() {
+        response.headers_mut().entry(name).or_insert(value);
+    }
     response
 }
 
@@ -61,6 +65,11 @@ async fn admit(web: &Web, request: &mut Request) -> Result<(), Refusal> {
             }
         };
     };
+    if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
+        let what =
+            "a page of another site has a browser send this with the user's password: only bearer tokens may come so";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, what));
+    }
     match access.verify(&user, &password).await {
         Verdict::Right => {
             request.extensions_mut().insert(AuthenticatedUser);
@@ -89,6 +98,19 @@ fn door(request: &Request) -> Door {
     }
 }
 
+/// Whether a browser says that the page of another site sends a request. Browsers add a password that they know to it.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match text(HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => !matches!(site, "same-origin" | "none"),
+        // Over plain HTTP, browsers tell only this.
+        None => text(ORIGIN).is_some_and(|origin| {
+            let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+            text(HOST) != Some(host)
+        }),
+    }
+}
+
 /// The user and password of basic authentication (RFC 7617).
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let (scheme, given) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -109,6 +131,25 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, header.parse().unwrap());
         credentials(&headers)
+    }
+
+    #[test]
+    fn a_browser_tells_of_pages_of_other_sites() {
+        let from_elsewhere = |given: &[(&'static str, &'static str)]| {
+            let named = given.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            is_from_elsewhere(&named.collect())
+        };
+        for (given, expected) in [
+            (&[][..], false),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "https://a"), ("host", "b")], false),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-site")], true),
+            (&[("origin", "http://d3:10211"), ("host", "d3:10211")], false),
+            (&[("origin", "http://d3"), ("host", "d3:10211")], true),
+            (&[("origin", "null"), ("host", "d3:10211")], true),
+        ] {
+            assert_eq!(from_elsewhere(given), expected, "{given:?}");
+        }
     }
 
     #[test]

@@ -50,13 +50,17 @@ pub(super) async fn show(State(web): State<Web>, uri: Uri) -> Response {
     // Only those that look for something take long. It never closes, so it never refuses.
     let permit = if filter.is_empty() { None } else { web.pages.clone().acquire_owned().await.ok() };
     // Not on the threads that serve everybody: looking through all tasks takes its time.
+    let sending = web.sending.clone();
     let page = tokio::task::spawn_blocking(move || {
         let page = render(&web, &filter);
         drop(permit);
         page
     });
     match page.await {
-        Ok(page) => (headers(), Html(page)).into_response(),
+        Ok(page) => match sending.body(page) {
+            Ok(body) => (headers(), Html(body)).into_response(),
+            Err(refusal) => refusal.into_response(),
+        },
         Err(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the exporter is shutting down").into_response(),
     }
 }

@@ -1,5 +1,6 @@
 //! `GET /metrics`.
 
+use super::refusal::Refusal;
 use super::{Web, accept};
 use crate::metrics::{self, Format, Polling};
 use axum::extract::State;
@@ -7,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 
-pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Result<Response, Refusal> {
     let settings = web.settings();
     let format = if accept::prefers_openmetrics(&headers) {
         Format::OpenMetrics { created_samples: settings.created_samples }
@@ -18,7 +19,8 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
     let now = web.rooms.clock.elapsed();
     let polling = web.rooms.schedule.with(|schedule| Polling { lag: schedule.lag(now), is_busy: !schedule.is_empty() });
     let body = metrics::render(&snapshot, polling, &web.rooms.instruments, format);
-    ([(CONTENT_TYPE, content_type(format)), (VARY, ACCEPT.as_str())], body).into_response()
+    let body = web.sending.body(body)?;
+    Ok(([(CONTENT_TYPE, content_type(format)), (VARY, ACCEPT.as_str())], body).into_response())
 }
 
 /// The formats, as Prometheus names them.

@@ -4,6 +4,7 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
+mod browsers;
 mod certificates;
 mod changes;
 mod files;
