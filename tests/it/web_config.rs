@@ -7,6 +7,7 @@
 mod certificates;
 mod changes;
 mod files;
+mod refused;
 mod tls;
 mod users;
 
