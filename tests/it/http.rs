@@ -156,6 +156,8 @@ async fn registrations_need_the_token() {
     assert_eq!(status, 403);
     assert!(reason(&body).contains("web.api_token_file"), "{body}");
 
+    exporter.logs("a registration was refused with 403").await;
+
     let exporter = registry(&api, "{}").start().await;
     let post = || exporter.request(Method::POST, TASKS).body(task.clone());
     let near = &TOKEN[..TOKEN.len() - 1];
@@ -174,6 +176,13 @@ async fn registrations_need_the_token() {
     }
     assert!(tracked(&exporter).await.is_empty());
     assert_eq!(send(post().header("authorization", format!("bearer {TOKEN}"))).await.0, 201);
+    assert_eq!(send(exporter.request(Method::DELETE, "/api/v1/tasks/t1")).await.0, 401);
+    let log = exporter.stops().await;
+    let told = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    // However often.
+    assert_eq!(told("a registration was refused with 401"), 2, "{log:?}");
+    assert_eq!(told("a deletion was refused with 401"), 1, "{log:?}");
+    assert_eq!((told("the bearer token is wrong"), told(near)), (1, 0), "{log:?}");
 }
 
 #[tokio::test]
