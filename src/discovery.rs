@@ -76,16 +76,20 @@ impl Discovery {
             Ok(watcher) => Ok((format!("files/{index}"), watcher)),
             Err(problem) => Err(DiscoveryError::Glob { index, pattern: pattern.clone(), problem }),
         };
-        let fetcher = |(index, source): (usize, &HttpSource)| match Fetcher::new(source.clone()) {
-            Ok(fetcher) => Ok((format!("http/{index}"), fetcher)),
-            Err(problem) => {
-                Err(DiscoveryError::Client { index, url: source.url.to_string(), problem: Box::new(problem) })
-            }
-        };
+        let fetcher = |(index, source)| Ok((format!("http/{index}"), fetcher(index, source)?));
         Ok(Self {
             files: config.files.iter().enumerate().map(watcher).collect::<Result<_, _>>()?,
             http: config.http.iter().enumerate().map(fetcher).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Checks that a URL can be asked as far as the files with which TLS is spoken go; nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new) has.
+    pub fn check_source(index: usize, source: &HttpSource) -> Result<(), DiscoveryError> {
+        fetcher(index, source).map(drop)
     }
 
     /// The sources: `files/0`, `http/1`.
@@ -123,6 +127,13 @@ impl Discovery {
         // Without sources there is nothing to do, and yet this is no part that has ended by itself.
         stop.cancelled().await;
     }
+}
+
+fn fetcher(index: usize, source: &HttpSource) -> Result<Fetcher, DiscoveryError> {
+    Fetcher::new(source.clone()).map_err(|problem| {
+        let url = source.url.to_string();
+        DiscoveryError::Client { index, url, problem: Box::new(problem) }
+    })
 }
 
 fn named(name: &str, origin: &str) -> Source {
