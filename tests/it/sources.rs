@@ -340,6 +340,7 @@ async fn each_reason_of_a_broken_source_is_told_and_a_broken_file_that_goes_is_n
     let exporter = setup.start().await;
     exporter.logs("status 503 Service Unavailable; it must be 200").await;
     exporter.logs("list.json: expected").await;
+    exporter.logs("the source files/0 (list.json) can't be refreshed").await;
     producer.says("nonsense");
     exporter.logs("its last good list stays in force: expected").await;
     replace(&file, "[{");
