@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Sleep, sleep};
 
 /// The most that is thrown away, in bytes: as much as the longest body that any route takes, so that whatever would be
 /// right with the right credentials is answered.
@@ -25,7 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Unread {
     body: Arc<Mutex<Lent>>,
     waits_to_be_asked: bool,
-    deadline: Instant,
+    /// Runs from the head on.
+    timeout: Sleep,
 }
 
 /// A body, and how far it was read.
@@ -42,7 +43,7 @@ impl Unread {
         let (head, incoming) = request.into_parts();
         let is_over = incoming.is_end_stream();
         let body = Arc::new(Mutex::new(Lent { incoming, is_begun: false, is_over }));
-        let unread = Self { body: body.clone(), waits_to_be_asked, deadline: Instant::now() + TIMEOUT };
+        let unread = Self { body: body.clone(), waits_to_be_asked, timeout: sleep(TIMEOUT) };
         (Request::from_parts(head, Body::new(Reader(body))), unread)
     }
 
@@ -65,8 +66,11 @@ impl Unread {
                 discarded += frame.data_ref().map_or(0, Bytes::len);
             }
         };
-        // A client that is still not done gets its answer all the same.
-        timeout_at(self.deadline, discarding).await.ok();
+        tokio::select! {
+            () = discarding => {}
+            // A client that is still not done gets its answer all the same.
+            () = self.timeout => {}
+        }
     }
 }
 
