@@ -220,7 +220,12 @@ fn http_client(config: &ApiConfig, origin: String) -> reqwest::ClientBuilder {
         .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
 }
 
-fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+/// Reads the trust roots of `api.ca_file`.
+///
+/// # Errors
+///
+/// A file that cannot be read, or holds no certificate.
+pub fn read_roots(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let pem = std::fs::read(path).map_err(|cause| ClientError::CaFile { path: path.into(), cause })?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(roots) if !roots.is_empty() => Ok(roots),

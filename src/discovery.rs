@@ -2,7 +2,7 @@
 //!
 //! `format` reads a list, `file` and `files` watch, `http` (with `client` and `credentials`) asks. Each source has a loop
 //! of its own here, so that none waits for another. A refresh that fails is counted and leaves the last good list in
-//! force; the log says when a source begins to fail and when it is good again.
+//! force; the log says when a source begins to fail, when it fails for another reason, and when it is good again.
 
 mod client;
 mod credentials;
@@ -76,16 +76,20 @@ impl Discovery {
             Ok(watcher) => Ok((format!("files/{index}"), watcher)),
             Err(problem) => Err(DiscoveryError::Glob { index, pattern: pattern.clone(), problem }),
         };
-        let fetcher = |(index, source): (usize, &HttpSource)| match Fetcher::new(source.clone()) {
-            Ok(fetcher) => Ok((format!("http/{index}"), fetcher)),
-            Err(problem) => {
-                Err(DiscoveryError::Client { index, url: source.url.to_string(), problem: Box::new(problem) })
-            }
-        };
+        let fetcher = |(index, source)| Ok((format!("http/{index}"), fetcher(index, source)?));
         Ok(Self {
             files: config.files.iter().enumerate().map(watcher).collect::<Result<_, _>>()?,
             http: config.http.iter().enumerate().map(fetcher).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Checks that a URL can be asked as far as the files with which TLS is spoken go; nothing is asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new) has.
+    pub fn check_source(index: usize, source: &HttpSource) -> Result<(), DiscoveryError> {
+        fetcher(index, source).map(drop)
     }
 
     /// The sources: `files/0`, `http/1`.
@@ -125,6 +129,13 @@ impl Discovery {
     }
 }
 
+fn fetcher(index: usize, source: &HttpSource) -> Result<Fetcher, DiscoveryError> {
+    Fetcher::new(source.clone()).map_err(|problem| {
+        let url = source.url.to_string();
+        DiscoveryError::Client { index, url, problem: Box::new(problem) }
+    })
+}
+
 fn named(name: &str, origin: &str) -> Source {
     Source { name: name.to_owned(), origin: origin.to_owned() }
 }
@@ -134,7 +145,8 @@ async fn watch(mut watcher: Watcher, mut outlet: Outlet, clock: &Clock) {
     let mut ticks = interval(LOOK_EVERY);
     // After a file system that hung, one look is enough.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut refused_at: Option<Duration> = None;
+    // When the ledger refused the list, and why.
+    let mut refused: Option<(Duration, String)> = None;
     loop {
         ticks.tick().await;
         let now = clock.elapsed();
@@ -150,13 +162,13 @@ async fn watch(mut watcher: Watcher, mut outlet: Outlet, clock: &Clock) {
         let Look { targets, is_whole, failures, mended, unknown_labels } = look;
         for failure in failures {
             let file = failure.place.display();
-            outlet.failed(failure.is_first, &format!("{file}: {}", failure.reason));
+            outlet.failed(failure.is_news, &format!("{file}: {}", failure.reason));
         }
         for place in mended {
             outlet.mended(&place.display().to_string());
         }
         outlet.warn_of(unknown_labels);
-        let is_retry = refused_at.is_some_and(|at| now >= at.saturating_add(RETRY_AFTER));
+        let is_retry = refused.as_ref().is_some_and(|(at, _)| now >= at.saturating_add(RETRY_AFTER));
         let result = match targets {
             Some(targets) => outlet.tell(List { targets, is_whole }).await,
             None if is_retry => outlet.tell_again().await,
@@ -164,13 +176,13 @@ async fn watch(mut watcher: Watcher, mut outlet: Outlet, clock: &Clock) {
         };
         match result {
             Ok(()) => {
-                if refused_at.take().is_some() {
+                if refused.take().is_some() {
                     outlet.mended(&outlet.place);
                 }
             }
             Err(reason) => {
-                outlet.failed(refused_at.is_none(), &reason);
-                refused_at = Some(now);
+                outlet.failed(refused.as_ref().is_none_or(|(_, before)| *before != reason), &reason);
+                refused = Some((now, reason));
             }
         }
     }
@@ -181,7 +193,8 @@ async fn ask(mut fetcher: Fetcher, mut outlet: Outlet) {
     let mut ticks = interval(fetcher.source().refresh_interval);
     // A producer that was slow is not asked twice in a row.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_failing = false;
+    // Why the last refresh failed, while they do.
+    let mut failure: Option<String> = None;
     loop {
         ticks.tick().await;
         let result = match fetcher.fetch().await {
@@ -192,11 +205,16 @@ async fn ask(mut fetcher: Fetcher, mut outlet: Outlet) {
             Err(error) => Err(error.to_string()),
         };
         match result {
-            Ok(()) if !is_failing => {}
-            Ok(()) => outlet.mended(&outlet.place),
-            Err(ref reason) => outlet.failed(!is_failing, reason),
+            Ok(()) => {
+                if failure.take().is_some() {
+                    outlet.mended(&outlet.place);
+                }
+            }
+            Err(reason) => {
+                outlet.failed(failure.as_ref() != Some(&reason), &reason);
+                failure = Some(reason);
+            }
         }
-        is_failing = result.is_err();
     }
 }
 
@@ -238,10 +256,10 @@ impl Outlet {
         Ok(())
     }
 
-    /// A refresh failed: it is always counted, and told when it is the first in a row.
-    fn failed(&self, is_first: bool, reason: &str) {
+    /// A refresh failed: it is always counted, and told when it is the first in a row, or for another reason than before.
+    fn failed(&self, is_news: bool, reason: &str) {
         self.instruments.source_failed(&self.name);
-        if is_first {
+        if is_news {
             tracing::warn!(
                 source = self.name,
                 reason,

@@ -1,10 +1,12 @@
 //! Connections: bounded in number, in time and in what they may send.
 //!
 //! hyper's own server below axum, because `axum::serve` bounds none of these. A client that is slow to send, slow to read
-//! or silent loses its connection; when all places are taken, the connection that has been idle longest makes room.
+//! or silent loses its connection; when all places are taken, the connection that has been idle longest makes room. An
+//! answer waits until the request's body has come, so that it arrives.
 
 mod connection;
 mod tls;
+mod unread;
 
 pub use tls::TlsSource;
 

@@ -1,13 +1,15 @@
 //! The routes of the web listener.
 //!
 //! Handlers read the published view and speak to the ledger; they touch neither the store nor the instruments' truth.
-//! `refusal` is the one form in which a request is refused; the connections are bounded by [`listener`](crate::listener).
+//! `refusal` is the one form in which a request is refused, and `refusal_log` tells the operator; the connections are
+//! bounded by [`listener`](crate::listener).
 
 mod accept;
 mod body;
 mod guard;
 mod page;
 mod refusal;
+mod refusal_log;
 mod scrape;
 mod sending;
 mod tasks;
@@ -32,6 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use guard::AuthenticatedUser;
 use refusal::Refusal;
+use refusal_log::{RefusalLog, Sort};
 use sending::Sending;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
@@ -108,6 +111,7 @@ struct Web {
     rooms: Rooms,
     settings: SharedSettings,
     layout: Layout,
+    refusals: Arc<RefusalLog>,
     /// Lists of all tasks being written at once.
     lists: Arc<Semaphore>,
     /// Pages for people being written at once.
@@ -119,7 +123,8 @@ struct Web {
 impl Web {
     fn new(rooms: Rooms, settings: SharedSettings, layout: Layout) -> Self {
         let (lists, pages) = (Arc::new(Semaphore::new(MAX_LISTS)), Arc::new(Semaphore::new(page::MAX_PAGES)));
-        Self { rooms, settings, layout, lists, pages, sending: Sending::new() }
+        let (refusals, sending) = (Arc::default(), Sending::new());
+        Self { rooms, settings, layout, refusals, lists, pages, sending }
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -127,8 +132,18 @@ impl Web {
     }
 
     /// Lets through a request that may change something.
-    fn check_change(&self, user: Option<AuthenticatedUser>, headers: &HeaderMap) -> Result<(), Refusal> {
-        token::check(self.settings().api_token.as_ref(), self.rooms.access.needs_user(), user, headers)
+    fn check_change(&self, sort: Sort, user: Option<AuthenticatedUser>, headers: &HeaderMap) -> Result<(), Refusal> {
+        let checked = token::check(self.settings().api_token.as_ref(), self.rooms.access.needs_user(), user, headers);
+        match &checked {
+            Ok(()) => self.refusals.let_through(sort),
+            Err(refusal) => self.tell_of(sort, refusal),
+        }
+        checked
+    }
+
+    /// Tells the operator of a refusal.
+    fn tell_of(&self, sort: Sort, refusal: &Refusal) {
+        self.refusals.refused(sort, refusal, self.rooms.clock.elapsed());
     }
 }
 

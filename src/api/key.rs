@@ -119,8 +119,16 @@ impl Key {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The key file can't be read.
-    #[error("cannot read the API key file {}: {cause}; {WAYS}", path.display())]
+    #[error("cannot read the API key file {}: {cause}; put the key into it, or let api.api_key_file name another one", path.display())]
     Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// No key was given, and the file that is read then can't be.
+    #[error("no API key is given, and {} cannot be read: {cause}; {WAYS}", path.display())]
+    NotGiven {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -143,7 +151,7 @@ fn read(source: &KeySource) -> Result<Headers, KeyError> {
         KeySource::Inline(secret) => headers(secret.expose_secret().as_bytes())
             .map_err(|problem| KeyError::Unusable { origin: "of api.api_key or DRAGDROPDO_API_KEY".into(), problem }),
         KeySource::File(path) => {
-            let bytes = read_bounded(path).map_err(|cause| KeyError::Unreadable { path: path.clone(), cause })?;
+            let bytes = read_bounded(path).map_err(|cause| unreadable(path, cause))?;
             headers(&bytes).map_err(|problem| KeyError::Unusable { origin: format!("in {}", path.display()), problem })
         }
     }
@@ -153,12 +161,21 @@ fn read(source: &KeySource) -> Result<Headers, KeyError> {
 /// with it the shutdown.
 fn read_regular(source: &KeySource) -> Result<Headers, KeyError> {
     if let KeySource::File(path) = source {
-        let unreadable = |cause| KeyError::Unreadable { path: path.clone(), cause };
+        let unreadable = |cause| unreadable(path, cause);
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(unreadable(io::Error::other("it is not a regular file and can't be read again")));
         }
     }
     read(source)
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> KeyError {
+    let path = path.to_owned();
+    if path == Path::new(KeySource::DEFAULT_FILE) {
+        KeyError::NotGiven { path, cause }
+    } else {
+        KeyError::Unreadable { path, cause }
+    }
 }
 
 /// Reads at most one byte more than the longest key with some blanks around it.
@@ -262,12 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named_with_the_ways_to_give_a_key() {
+    fn a_file_that_cannot_be_read_is_named_with_what_to_do() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("nowhere");
         let message = Key::open(&KeySource::File(path.clone())).unwrap_err().to_string();
         assert!(message.starts_with(&format!("cannot read the API key file {}: No such file", path.display())));
-        assert!(message.ends_with(WAYS), "{message}");
+        assert!(
+            message.ends_with("; put the key into it, or let api.api_key_file name another one")
+                && !message.contains(WAYS),
+            "{message}"
+        );
         assert!(Key::open(&KeySource::File(folder.path().into())).is_err());
     }
 

@@ -2,6 +2,7 @@
 //! exporter, so what finds no room is lost, and how much is told as soon as there is room.
 
 use clap::ValueEnum;
+use std::io::{self, Write};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -55,6 +56,7 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Logfmt => {
+            let writer = move || Legible(writer.clone());
             registry.with(tracing_logfmt::builder().with_target(false).layer().with_writer(writer)).try_init()
         }
         LogFormat::Json => registry
@@ -65,6 +67,41 @@ pub(super) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
         super::complain(&format!("the log cannot be started: {error}"));
     }
     guard
+}
+
+/// Takes the backslashes off apostrophes, which need none between double quotes: whoever searches the log for words like
+/// "can't be refreshed" finds them in either format.
+struct Legible<W>(W);
+
+impl<W: Write> Write for Legible<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&legible(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn legible(line: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(line.len());
+    let mut is_quoted = false;
+    let mut bytes = line.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (b'\\', Some(b'\'')) if is_quoted => {}
+            (b'\\', Some(_)) if is_quoted => {
+                text.push(byte);
+                text.extend(bytes.next());
+            }
+            _ => {
+                is_quoted ^= byte == b'"';
+                text.push(byte);
+            }
+        }
+    }
+    text
 }
 
 async fn tell_of_loss(counter: ErrorCounter) {
@@ -78,6 +115,23 @@ async fn tell_of_loss(counter: ErrorCounter) {
             // All of them each time: this very line may be lost, too.
             tracing::warn!(lines = lost, "lines of this log are lost because nobody read it in time, so far {lost}");
             told = lost;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_apostrophes_between_quotes_lose_their_backslash() {
+        for (line, expected) in [
+            (r#"a="can\'t" b=1"#, r#"a="can't" b=1"#),
+            (r#"a="\\\'" b="\"\'""#, r#"a="\\'" b="\"'""#),
+            (r#"a=\'b c="\n""#, r#"a=\'b c="\n""#),
+            (r"a\", r"a\"),
+        ] {
+            assert_eq!(String::from_utf8(legible(line.as_bytes())).unwrap(), expected);
         }
     }
 }

@@ -63,6 +63,13 @@ pub struct TlsOptions {
     pub min_version: TlsVersion,
 }
 
+impl TlsOptions {
+    /// Whether any file is named.
+    pub const fn has_files(&self) -> bool {
+        self.ca_file.is_some() || self.identity.is_some()
+    }
+}
+
 /// The client's certificate and its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFiles {

@@ -76,6 +76,8 @@ struct Trouble {
     stamp: Option<Stamp>,
     /// When, on a monotonic clock.
     counted_at: Duration,
+    /// Why it failed.
+    reason: String,
 }
 
 impl Trouble {
@@ -102,8 +104,8 @@ pub(super) enum Found {
     Broken {
         /// Why.
         error: FileError,
-        /// Whether the file was good before.
-        is_first: bool,
+        /// Whether the file was good before, or broken otherwise.
+        is_news: bool,
     },
     /// The file is gone.
     Gone,
@@ -113,6 +115,11 @@ impl Watched {
     /// The last good list.
     pub(super) fn list(&self) -> Option<&List> {
         self.list.as_ref()
+    }
+
+    /// Whether it is broken.
+    pub(super) fn is_broken(&self) -> bool {
+        self.trouble.is_some()
     }
 
     /// Looks at the file at `path`, which may name at most `room` tasks. `now` is a monotonic clock.
@@ -165,14 +172,15 @@ impl Watched {
 
     /// Counts the trouble once per change of the file, and once in a while as long as it lasts.
     fn broken(&mut self, error: FileError, now: Duration) -> Found {
-        let is_first = self.trouble.is_none();
         let is_counted =
             self.trouble.as_ref().is_some_and(|last| last.stamp == self.stamp && !last.is_to_be_retried(now));
         if is_counted {
             return Found::Nothing;
         }
-        self.trouble = Some(Trouble { stamp: self.stamp, counted_at: now });
-        Found::Broken { error, is_first }
+        let reason = error.to_string();
+        let is_news = self.trouble.as_ref().is_none_or(|last| last.reason != reason);
+        self.trouble = Some(Trouble { stamp: self.stamp, counted_at: now, reason });
+        Found::Broken { error, is_news }
     }
 }
 
@@ -231,7 +239,7 @@ mod tests {
         assert!(matches!(look(&mut watched, &path), Found::Good { .. }));
         std::fs::write(&path, "[ }").unwrap();
         assert!(matches!(look(&mut watched, &path), Found::Doubtful));
-        assert!(matches!(look(&mut watched, &path), Found::Broken { is_first: true, .. }));
+        assert!(matches!(look(&mut watched, &path), Found::Broken { is_news: true, .. }));
         assert!(matches!(look(&mut watched, &path), Found::Nothing));
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Watcher {
     /// The one file that is meant, where the pattern has no wildcard.
     only: Option<PathBuf>,
     files: BTreeMap<PathBuf, Watched>,
-    /// When the last failed search was counted, while searches fail.
-    search_failed_at: Option<Duration>,
+    /// When the last failed search was counted and why it failed, while searches fail.
+    search_failure: Option<(Duration, String)>,
     has_told: bool,
     /// Whether a list has been told with nothing missing.
     has_told_all: bool,
@@ -43,7 +43,7 @@ pub(super) struct Look {
     pub(super) is_whole: bool,
     /// Refreshes that failed.
     pub(super) failures: Vec<Failure>,
-    /// Places that were broken and are good again.
+    /// Places that were broken, and are good again or gone.
     pub(super) mended: Vec<PathBuf>,
     /// Labels without a meaning here, of lists that are new.
     pub(super) unknown_labels: BTreeSet<String>,
@@ -56,8 +56,8 @@ pub(super) struct Failure {
     pub(super) place: PathBuf,
     /// Why.
     pub(super) reason: String,
-    /// Whether it is the first in a row.
-    pub(super) is_first: bool,
+    /// Whether it is the first in a row, or for another reason than the one before.
+    pub(super) is_news: bool,
 }
 
 impl Watcher {
@@ -68,7 +68,7 @@ impl Watcher {
             pattern: pattern.to_owned(),
             only: literal(pattern),
             files: BTreeMap::new(),
-            search_failed_at: None,
+            search_failure: None,
             has_told: false,
             has_told_all: false,
         })
@@ -106,10 +106,14 @@ impl Watcher {
                     }
                     look.mended.extend(mended.then(|| path.clone()));
                 }
-                Found::Broken { error, is_first } => {
-                    look.failures.push(Failure { place: path.clone(), reason: error.to_string(), is_first });
+                Found::Broken { error, is_news } => {
+                    look.failures.push(Failure { place: path.clone(), reason: error.to_string(), is_news });
                 }
-                Found::Gone => gone.push(path.clone()),
+                Found::Gone => {
+                    // A file that is not there is not broken any more, either.
+                    look.mended.extend(file.is_broken().then(|| path.clone()));
+                    gone.push(path.clone());
+                }
             }
             room = (room + before).saturating_sub(length(file));
         }
@@ -117,11 +121,11 @@ impl Watcher {
             changed |= self.files.remove(&path).is_some_and(|file| file.list().is_some());
         }
         let is_good = match self.files.is_empty() {
-            true => self.search_failed_at.is_none(),
+            true => self.search_failure.is_none(),
             false => self.files.values().any(|file| file.list().is_some()),
         };
         // Once everything has been told, a file that breaks keeps its list, and a new one that is broken never had any.
-        let is_whole = self.search_failed_at.is_none() && self.files.values().all(|file| file.list().is_some());
+        let is_whole = self.search_failure.is_none() && self.files.values().all(|file| file.list().is_some());
         let becomes_whole = is_whole && !self.has_told_all;
         look.is_whole = is_whole || self.has_told_all;
         if if self.has_told { changed || becomes_whole } else { is_good && !in_doubt } {
@@ -169,17 +173,18 @@ impl Watcher {
     /// Counts searches that fail: the first in a row, and then one in a while.
     fn searched(&mut self, problem: Option<String>, now: Duration, look: &mut Look) {
         let place = || PathBuf::from(&self.pattern);
-        match (problem, self.search_failed_at) {
+        match (problem, &self.search_failure) {
             (None, None) => {}
             (None, Some(_)) => {
                 look.mended.push(place());
-                self.search_failed_at = None;
+                self.search_failure = None;
             }
-            (Some(_), Some(at)) if now < at.saturating_add(RETRY_AFTER) => {}
+            (Some(_), Some((at, _))) if now < at.saturating_add(RETRY_AFTER) => {}
             (Some(reason), last) => {
                 let reason = bounded(&reason, MAX_REASON_CHARS);
-                look.failures.push(Failure { place: place(), reason, is_first: last.is_none() });
-                self.search_failed_at = Some(now);
+                let is_news = last.as_ref().is_none_or(|(_, before)| *before != reason);
+                look.failures.push(Failure { place: place(), reason: reason.clone(), is_news });
+                self.search_failure = Some((now, reason));
             }
         }
     }

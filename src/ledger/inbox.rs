@@ -56,7 +56,7 @@ pub struct Registered {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// One group too many.
-    #[error("the group {group:?} would be the {nth}th, and at most {limit} are allowed: use one of those there are", nth = limit + 1)]
+    #[error("the group {:?} would be one too many, at most {limit} are allowed: use one of those there are", group.as_str())]
     TooManyGroups {
         /// The new group.
         group: Group,
@@ -86,7 +86,7 @@ pub enum RegisterError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// One group too many.
-    #[error("the group {group:?} would be the {nth}th, and at most {limit} are allowed: use one of those there are", nth = limit + 1)]
+    #[error("the group {:?} would be one too many, at most {limit} are allowed: use one of those there are", group.as_str())]
     TooManyGroups {
         /// The new group.
         group: Group,

@@ -1,9 +1,9 @@
 //! One connection: HTTP/1, or over TLS HTTP/2 where the client asks for it, within the same bounds.
 
 use super::tls::{self, Opened, TlsSource};
+use super::unread::Unread;
 use super::{Busy, Place};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -128,8 +128,11 @@ fn service(
         let router = router.clone();
         let busy = Busy::with(&place);
         async move {
-            let answer = router.oneshot(request.map(Body::new)).await;
+            let (request, unread) = Unread::of(request);
+            let answer = router.oneshot(request).await;
+            // From here on the connection makes room like an idle one: nobody keeps a place by not sending a body.
             drop(busy);
+            unread.discard().await;
             answer
         }
     })

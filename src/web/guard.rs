@@ -1,6 +1,7 @@
 //! Who may ask: the rate of requests, and basic auth. Every request passes here first, whatever its route.
 
 use super::refusal::Refusal;
+use super::refusal_log::Sort;
 use super::{Web, accept, webhook};
 use crate::access::Verdict;
 use axum::extract::{MatchedPath, Request, State};
@@ -75,7 +76,13 @@ async fn admit(web: &Web, request: &mut Request) -> Result<(), Refusal> {
             request.extensions_mut().insert(AuthenticatedUser);
             Ok(())
         }
-        Verdict::Wrong => Err(unauthorized("the user or the password is wrong: send one of basic_auth_users")),
+        Verdict::Wrong => {
+            let refusal = unauthorized("the user or the password is wrong: send one of basic_auth_users");
+            if door == Door::UsersOrToken {
+                web.tell_of(Sort::of_change(request.method()), &refusal);
+            }
+            Err(refusal)
+        }
         Verdict::Busy => {
             let what = "too many passwords are being checked: try again in a moment";
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what))

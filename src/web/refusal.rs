@@ -18,6 +18,15 @@ impl Refusal {
         Self { status, error: error.into(), challenges: Vec::new() }
     }
 
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong and what would be right.
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+
     /// The same, asking for credentials of this kind.
     pub(super) fn with_challenge(mut self, challenge: &'static str) -> Self {
         self.challenges.push(challenge);

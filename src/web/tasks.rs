@@ -2,6 +2,7 @@
 
 use super::guard::AuthenticatedUser;
 use super::refusal::Refusal;
+use super::refusal_log::Sort;
 use super::{Web, body};
 use crate::clock::Clock;
 use crate::ledger::{DeleteError, RegisterError, Registered, Target};
@@ -122,7 +123,7 @@ pub(super) async fn register(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    web.check_change(user.map(|Extension(user)| user), &headers)?;
+    web.check_change(Sort::Registration, user.map(|Extension(user)| user), &headers)?;
     let arrived = web.rooms.clock.wall();
     let body = body::read(body, MAX_BODY).await?;
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -156,7 +157,7 @@ pub(super) async fn forget(
     user: Option<Extension<AuthenticatedUser>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    web.check_change(user.map(|Extension(user)| user), &headers)?;
+    web.check_change(Sort::Deletion, user.map(|Extension(user)| user), &headers)?;
     let Path(id) = id.map_err(|_| bad("the main task ID in the path is no UTF-8: percent-encode it as such"))?;
     let id = TaskId::new(&id).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string()))?;
     let deleted = tokio::time::timeout(STORE_TIMEOUT, web.rooms.ledger.delete(id)).await;

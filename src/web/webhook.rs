@@ -4,6 +4,7 @@
 //! of the task. The signature is checked over the raw body before anything in it is believed.
 
 use super::refusal::Refusal;
+use super::refusal_log::Sort;
 use super::{Web, body};
 use crate::ledger::{Delivered, Unavailable};
 use crate::task::TaskId;
@@ -125,7 +126,7 @@ pub(super) async fn deliver(State(web): State<Web>, headers: HeaderMap, body: Bo
     let Some(secret) = &settings.webhook_secret else {
         let what =
             "webhooks are not taken here: set webhook.secret_file in the configuration to the secret of D3's dashboard";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, what));
+        return Err(refused(&web, StatusCode::FORBIDDEN, what));
     };
     let body = body::read(body, MAX_BODY).await?;
     let content: Option<Value> = serde_json::from_slice(&body).ok();
@@ -136,8 +137,9 @@ pub(super) async fn deliver(State(web): State<Web>, headers: HeaderMap, body: Bo
         count("bad_signature");
         let what = "the signature is missing or wrong: send the HMAC-SHA256 of the body in X-Webhook-Signature, in hex, \
                     with the secret in webhook.secret_file";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, what));
+        return Err(refused(&web, StatusCode::UNAUTHORIZED, what));
     }
+    web.refusals.let_through(Sort::Webhook);
     let notice = match content.as_ref().ok_or("the body is no JSON").and_then(|content| Notice::read(event, content)) {
         Ok(notice) => notice,
         Err(problem) => {
@@ -159,6 +161,13 @@ pub(super) async fn deliver(State(web): State<Web>, headers: HeaderMap, body: Bo
         Err(error) => return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The refusal of a delivery of which nothing is believed.
+fn refused(web: &Web, status: StatusCode, what: &str) -> Refusal {
+    let refusal = Refusal::new(status, what);
+    web.tell_of(Sort::Webhook, &refusal);
+    refusal
 }
 
 /// What is relied upon of a delivery.

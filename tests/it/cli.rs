@@ -4,7 +4,7 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
-use crate::harness::{Answer, Ended, FakeApi, Setup, operation, run};
+use crate::harness::{Answer, Ended, FakeApi, Setup, make_pipe, operation, run};
 use dragdropdo_exporter::clock::Clock;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -64,9 +64,68 @@ async fn check_config_accepts_the_example_and_says_what_is_missing_here() {
     let ended = cli(&["check-config", "config.example.yaml"]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     assert!(ended.stdout.starts_with("config.example.yaml is valid: 0 tasks in 0 groups\n"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("api.api_key_file /run/secrets/dragdropdo_api_key is not here"), "{}", ended.stdout);
+    let note =
+        "note: no API key is here; the exporter will not start without one: give the API key in one of three ways";
+    assert!(ended.stdout.lines().nth(1).unwrap().starts_with(note), "{}", ended.stdout);
+    assert!(ended.stdout.contains("/run/secrets/dragdropdo_api_key"), "{}", ended.stdout);
     let with_key = run(Path::new("."), &["check-config", "config.example.yaml"], &[("DRAGDROPDO_API_KEY", "k")]).await;
     assert_eq!(with_key.stdout.lines().count(), 1, "{}", with_key.stdout);
+}
+
+#[tokio::test]
+async fn check_config_reads_what_the_configuration_names_as_a_start_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |yaml: &str| {
+        std::fs::write(folder.path().join("config.yaml"), yaml).unwrap();
+        run(folder.path(), &["check-config", "config.yaml"], &[]).await
+    };
+    std::fs::write(folder.path().join("empty"), " \n").unwrap();
+    for (yaml, expected) in [
+        ("api: {api_key_file: empty}", "the API key in empty is empty"),
+        ("api: {api_key: k, ca_file: empty}", "api.ca_file empty holds no certificate"),
+        ("{api: {api_key: k}, web: {api_token_file: empty}}", "web.api_token_file empty: the file is empty"),
+        ("{api: {api_key: k}, webhook: {secret_file: empty}}", "webhook.secret_file empty: the file is empty"),
+        ("{api: {api_key: k}, web: {api_token_file: .}}", "web.api_token_file .: Is a directory"),
+        (
+            "{api: {api_key: k}, discovery: {http: [{url: 'http://a'}, {url: 'http://b', tls_config: {ca_file: empty}}]}}",
+            "discovery.http[1] (http://b/): empty holds no certificate",
+        ),
+    ] {
+        let ended = check(yaml).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{yaml}: {}", ended.stderr);
+        assert!(ended.stderr.contains(expected), "{yaml}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("--config.file"), "{}", ended.stderr);
+    }
+    let ended = check(
+        "{api: {api_key_file: key, ca_file: ca}, web: {api_token_file: token}, webhook: {secret_file: secret}, \
+         discovery: {http: [{url: 'http://a', tls_config: {ca_file: ca, cert_file: cert, key_file: empty}}]}}",
+    )
+    .await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let missing: Vec<&str> = ended.stdout.lines().skip(1).filter_map(|line| line.split(' ').nth(1)).collect();
+    let expected = [
+        "api.api_key_file",
+        "api.ca_file",
+        "web.api_token_file",
+        "webhook.secret_file",
+        "discovery.http[0].tls_config.ca_file",
+        "discovery.http[0].tls_config.cert_file",
+    ];
+    assert_eq!(missing, expected, "{}", ended.stdout);
+
+    // What a pipe holds is for the exporter.
+    make_pipe(&folder.path().join("pipe"));
+    let ended = check("api: {api_key_file: pipe}").await;
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stdout);
+
+    let ended = run(folder.path(), &["check-config", "nope.yaml"], &[]).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("nope.yaml: the configuration file cannot be read: No such file"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("--config.file"), "{}", ended.stderr);
 }
 
 #[tokio::test]
@@ -123,6 +182,7 @@ async fn what_is_missing_ends_with_2_and_says_how_to_give_it() {
     let mut setup = Setup::new(&api, "api: {api_key: null}");
     let ended = setup.fails_to_start().await;
     assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("no API key is given"), "{}", ended.stderr);
     for way in ["api.api_key_file", "api.api_key ", "DRAGDROPDO_API_KEY"] {
         assert!(ended.stderr.contains(way), "{}", ended.stderr);
     }

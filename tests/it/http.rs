@@ -156,6 +156,8 @@ async fn registrations_need_the_token() {
     assert_eq!(status, 403);
     assert!(reason(&body).contains("web.api_token_file"), "{body}");
 
+    exporter.logs("a registration was refused with 403").await;
+
     let exporter = registry(&api, "{}").start().await;
     let post = || exporter.request(Method::POST, TASKS).body(task.clone());
     let near = &TOKEN[..TOKEN.len() - 1];
@@ -174,6 +176,13 @@ async fn registrations_need_the_token() {
     }
     assert!(tracked(&exporter).await.is_empty());
     assert_eq!(send(post().header("authorization", format!("bearer {TOKEN}"))).await.0, 201);
+    assert_eq!(send(exporter.request(Method::DELETE, "/api/v1/tasks/t1")).await.0, 401);
+    let log = exporter.stops().await;
+    let told = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    // However often.
+    assert_eq!(told("a registration was refused with 401"), 2, "{log:?}");
+    assert_eq!(told("a deletion was refused with 401"), 1, "{log:?}");
+    assert_eq!((told("the bearer token is wrong"), told(near)), (1, 0), "{log:?}");
 }
 
 #[tokio::test]
@@ -268,7 +277,11 @@ async fn one_group_too_many_is_refused_with_all_that_came_with_it() {
     assert_eq!(register(&exporter, &json!(groups)).await.0, 201);
     let (status, body) = register(&exporter, &json!({"id": "new", "group": "one more"})).await;
     assert_eq!(status, 409);
-    assert!(reason(&body).contains("\"one more\"") && reason(&body).contains("at most 100"), "{body}");
+    assert!(
+        reason(&body).starts_with("the group \"one more\" would be one too many, ")
+            && reason(&body).contains("at most 100"),
+        "{body}"
+    );
     let together = json!([{"id": "new", "group": "g1"}, {"id": "newer", "group": "one more"}]);
     assert_eq!(register(&exporter, &together).await.0, 409);
     assert_eq!(tracked(&exporter).await.len(), 100);
@@ -319,10 +332,7 @@ async fn clients_that_do_not_behave_hurt_no_scrape() {
     let connect = || TcpStream::connect(exporter.address());
     // A registration whose body never ends; the longest of all that is waited for here.
     let mut slow = connect().await.unwrap();
-    let head = format!(
-        "POST {TASKS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 100\r\n\r\n{{\"id\":"
-    );
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(format!("{}{{\"id\":", head_of_registration(TOKEN, 100)).as_bytes()).await.unwrap();
 
     // More than there are places: those that have been idle longest make room.
     let mut idle = Vec::new();
@@ -351,10 +361,60 @@ async fn clients_that_do_not_behave_hurt_no_scrape() {
     nonsense.write_all(b"\x16\x03\x01 this is TLS, or nothing at all\r\n\r\n").await.unwrap();
     assert!(answer(&mut nonsense).await.starts_with("HTTP/1.1 400 "));
 
-    let answer = answer(&mut slow).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("{\"error\":\"the body took longer than 10 s"), "{answer}");
+    let mut refused = connect().await.unwrap();
+    refused.write_all(head_of_registration("wrong", 100).as_bytes()).await.unwrap();
+    let mut endless = connect().await.unwrap();
+    endless.write_all(head_of_registration("wrong", 100 << 20).as_bytes()).await.unwrap();
+    // A little more than is thrown away.
+    endless.write_all(&vec![b' '; (1 << 20) + 1]).await.unwrap();
+    assert!(answer(&mut endless).await.starts_with("HTTP/1.1 401 "), "an endless body");
+
+    let too_slow = answer(&mut slow).await;
+    assert!(too_slow.starts_with("HTTP/1.1 408 "), "{too_slow}");
+    assert!(too_slow.contains("{\"error\":\"the body took longer than 10 s"), "{too_slow}");
+    assert!(answer(&mut refused).await.starts_with("HTTP/1.1 401 "), "a body that never comes");
     scrape_anew(&exporter).await;
+}
+
+fn head_of_registration(token: &str, length: usize) -> String {
+    format!("POST {TASKS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_body_and_leaves_the_connection_in_use() {
+    let api = FakeApi::start().await;
+    let exporter = registry(&api, "{}").start().await;
+    let mut connection = TcpStream::connect(exporter.address()).await.unwrap();
+    let body = vec![b' '; 1 << 20];
+    for (head, status) in [
+        (head_of_registration("wrong", body.len()), 401),
+        (head_of_registration("wrong", body.len()).replace(TASKS, "/webhooks/dragdropdo"), 403),
+        (head_of_registration(TOKEN, body.len()).replace(TASKS, "/nothing"), 404),
+        (head_of_registration(TOKEN, body.len()).replace(TASKS, "/metrics"), 405),
+        (head_of_registration(TOKEN, 2 * body.len()), 413),
+    ] {
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&body).await.unwrap();
+        if status == 413 {
+            connection.write_all(&body).await.unwrap();
+        }
+        let answer = answer(&mut connection).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer:?}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_refused_without() {
+    let api = FakeApi::start().await;
+    let exporter = registry(&api, "{}").start().await;
+    for (token, begin) in [("wrong", "HTTP/1.1 401 "), (TOKEN, "HTTP/1.1 100 ")] {
+        let mut connection = TcpStream::connect(exporter.address()).await.unwrap();
+        let head = head_of_registration(token, 100).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let answer = answer(&mut connection).await;
+        assert!(answer.starts_with(begin), "{answer}");
+    }
 }
 
 /// A scrape with a connection of its own.

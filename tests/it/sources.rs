@@ -327,6 +327,35 @@ async fn a_source_that_breaks_keeps_its_last_good_list_also_over_a_crash() {
 }
 
 #[tokio::test]
+async fn each_reason_of_a_broken_source_is_told_and_a_broken_file_that_goes_is_none_any_more() {
+    let api = FakeApi::start().await;
+    let producer = Producer::start().await;
+    let setup = Setup::new(
+        &api,
+        &format!("discovery: {{files: [list.json], http: [{{url: '{}', refresh_interval: 1s}}]}}", producer.url),
+    );
+    let file = setup.path("list.json");
+    producer.fails();
+    replace(&file, "nonsense");
+    let exporter = setup.start().await;
+    exporter.logs("status 503 Service Unavailable; it must be 200").await;
+    exporter.logs("list.json: expected").await;
+    exporter.logs("the source files/0 (list.json) can't be refreshed").await;
+    producer.says("nonsense");
+    exporter.logs("its last good list stays in force: expected").await;
+    replace(&file, "[{");
+    exporter.logs("list.json: [0]: EOF while parsing").await;
+    producer.fails();
+    producer.is_asked_again(3).await;
+    let again = ["the source http/0", "stays in force: status 503"];
+    assert_eq!(count_lines(&exporter, &again), 2, "{}", exporter.log().join("\n"));
+
+    std::fs::remove_file(&file).unwrap();
+    let line = exporter.logs("can be refreshed again").await;
+    assert!(line.contains("the source files/0") && line.contains("list.json"), "{line}");
+}
+
+#[tokio::test]
 async fn a_url_is_asked_as_prometheus_would_ask_it() {
     let api = FakeApi::start().await;
     api.otherwise(operation("in_progress", &[]));

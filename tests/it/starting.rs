@@ -30,7 +30,7 @@ async fn what_keeps_it_from_starting_is_told_with_its_code_what_it_is_about_and_
             "api: {api_key: null, api_key_file: nowhere}",
             2,
             "the API key file nowhere",
-            "give the API key in one of three ways",
+            "put the key into it, or let api.api_key_file name another one",
         ),
         ("web: {config_file: nowhere}", 2, "nowhere", "web.config_file"),
         ("api: {ca_file: nowhere}", 2, "api.ca_file nowhere", "name a PEM file"),

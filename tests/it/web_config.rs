@@ -8,6 +8,7 @@ mod browsers;
 mod certificates;
 mod changes;
 mod files;
+mod refused;
 mod tls;
 mod users;
 

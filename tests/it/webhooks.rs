@@ -146,6 +146,9 @@ async fn a_delivery_counts_when_either_header_signs_its_raw_body_in_any_form() {
         |outcome: &str| scrape.value(&format!("dragdropdo_webhooks_total{{event=operation.failed,outcome={outcome}}}"));
     assert_eq!((failed("unknown_task"), failed("bad_signature")), (8.0, 9.0));
     assert_eq!(scrape.sum("dragdropdo_webhooks_total"), 17.0);
+    let log = exporter.stops().await;
+    let told = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((told("a webhook was refused with 401"), told(SECRET)), (1, 0), "{log:?}");
 }
 
 #[tokio::test]
@@ -234,6 +237,7 @@ async fn without_a_secret_no_delivery_is_taken() {
         assert_eq!(status, 403);
         assert!(reason.contains("webhook.secret_file"), "{reason}");
     }
+    exporter.logs("a webhook was refused with 403").await;
     assert_eq!(exporter.tasks().await, json!([]));
 }
 

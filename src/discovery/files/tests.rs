@@ -53,7 +53,7 @@ impl Bench {
             found.push(if ids.is_empty() { "none".to_owned() } else { ids.join(" ") });
         }
         for failure in look.failures {
-            let mark = if failure.is_first { "!!" } else { "!" };
+            let mark = if failure.is_news { "!!" } else { "!" };
             let name = failure.place.file_name().unwrap().to_string_lossy().into_owned();
             found.push(format!("{mark}{name}: {}", failure.reason));
         }
@@ -164,7 +164,7 @@ fn a_broken_file_keeps_its_list_and_counts_once_per_change_and_minute() {
     let broken = "!a.json: [0]: EOF while parsing an object at line 1 column 2";
     assert_eq!(bench.looks(130), [format!("!{broken}"), broken.to_owned(), broken.to_owned()]);
     bench.replace("a.json", "[]]");
-    assert_eq!(bench.looks(50), ["!a.json: trailing characters at line 1 column 3"]);
+    assert_eq!(bench.looks(50), ["!!a.json: trailing characters at line 1 column 3"], "another reason");
     bench.replace("a.json", &names(&["a"]));
     assert_eq!(bench.looks(130), ["mended a.json"]);
     bench.replace("a.json", "[");
@@ -276,7 +276,7 @@ fn a_broken_file_that_is_gone_is_forgotten() {
     bench.write("b.json", "nonsense");
     assert_eq!(bench.looks(3).len(), 1);
     fs::remove_file(bench.path("b.json")).unwrap();
-    assert!(bench.looks(100).is_empty());
+    assert_eq!(bench.looks(100), ["mended b.json"]);
     assert_eq!(bench.watcher.files.len(), 1);
 }
 

@@ -85,6 +85,10 @@ async fn check_config_reads_the_file_and_notes_what_it_names_and_is_not_here() {
     );
     place(&setup, &Authority::new("servers").server("server"));
     assert_eq!(check().await.stdout.lines().count(), 1);
+    std::fs::write(setup.path("tls.key"), "junk").unwrap();
+    let ended = check().await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert!(ended.stderr.contains("tls.key holds no private key that can be read"), "{}", ended.stderr);
     std::fs::write(setup.path(FILE), "basic_auth_users: {ann: hunter2}").unwrap();
     let ended = check().await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));

@@ -108,6 +108,10 @@ async fn a_change_needs_the_token_or_a_user() {
         }
         let (status, found, _) = refusal(register("x").basic_auth("ann", Some("wrong")).send().await.unwrap()).await;
         assert_eq!((status, found), (401, vec![CHALLENGE.to_owned()]));
+        served
+            .exporter
+            .logs("a registration was refused with 401, and the next ones like it are not told: the user")
+            .await;
     }
 }
 
