@@ -80,8 +80,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
          \u{20} {exporter}/api/v1/tasks  every tracked task\n\
          \u{20} {api}/simulator/truth    what really happened\n\n\
          The group {WEBHOOK_GROUP} is announced by webhooks, the others are found by polling: compare their latencies.\n\
-         Register a task yourself:\n\n\
-         \u{20} curl -H 'Authorization: Bearer {TOKEN}' -d '{{\"id\": \"…\", \"group\": \"mine\"}}' {exporter}/api/v1/tasks\n\n\
+         Submit an operation yourself, and register it:\n\n\
+         \u{20} id=$(curl -s -H 'Authorization: Bearer {api_key}' -d '{{\"action\": \"convert\", \"file_keys\": [\"mine\"]}}' \\\n\
+         \u{20}   {api}/api/v1/do | grep -o -E 'main_task_[0-9a-f]{{16}}')\n\
+         \u{20} curl -H 'Authorization: Bearer {TOKEN}' -d \"{{\\\"id\\\": \\\"$id\\\", \\\"group\\\": \\\"mine\\\"}}\" \\\n\
+         \u{20}   {exporter}/api/v1/tasks\n\n\
          Everything is kept in {} and removed at the end. Stop with Ctrl-C.\n",
         SUBMIT_EVERY.as_millis(),
         folder.path().display(),

@@ -230,6 +230,9 @@ def check_panel(panel, metrics):
             yield "a query does not take its data source from the variable"
         if bool(target.get("instant")) == bool(target.get("range")):
             yield "a query is not either instant or over a range"
+        has_exemplars = "_completion_latency_seconds_bucket" in target.get("expr", "") and bool(target.get("range"))
+        if bool(target.get("exemplar")) != has_exemplars:
+            yield "a query asks for exemplars where there are none, or not where there are"
         heatmap = target.get("format") == "heatmap"
         if heatmap != (kind == "heatmap") or (target.get("format") == "table") != (kind == "table"):
             yield f"the format {target.get('format')} is not for a {kind}"

@@ -71,6 +71,8 @@ BREAKS = [
     (EXPORTER, lambda d: replace(d, 'group=~"$group"', 'group=~".+"'), "lacks the matcher group"),
     (EXPORTER, lambda d: panel(d, "Memory")["targets"][0].update(
         expr='process_resident_memory_bytes{job=~"$job",instance=~"$instance"}'), "is not limited to exporters"),
+    (WORK, lambda d: panel(d, "p95 completion latency by group")["targets"][0].pop("exemplar"), "asks for exemplars"),
+    (EXPORTER, lambda d: panel(d, "Duration of commits")["targets"][0].update(exemplar=True), "asks for exemplars"),
     (EXPORTER, lambda d: replace(d, "process_open_fds", "process_open_files"), "there is no metric process_open_files"),
 ]
 

@@ -39,6 +39,9 @@ def queries():
         text = path.read_text()
         name = path.relative_to(ROOT)
         for block in re.findall(r"^ *```promql\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+            # Whoever copies a block gets something that can be run.
+            if len(list(split(block))) != 1:
+                sys.exit(f"documents: {name}: not one query in the block:\n{block}")
             yield from ((name, query) for query in split(block))
         for table in re.findall(r"^\| question \| query \|\n\|---\|---\|\n((?:\|.*\n)+)", text, re.MULTILINE):
             yield from ((name, query) for query in re.findall(r"\| `([^`]+)` \|$", table, re.MULTILINE))

@@ -8,6 +8,7 @@ knows: the objects find each other by selectors, ports and names, what the confi
 alone writes. `kubernetes_broken.py` proves that it would find what is wrong.
 """
 
+import copy
 import pathlib
 import re
 import subprocess
@@ -19,6 +20,7 @@ import yaml
 
 DEPLOY = pathlib.Path(__file__).parents[2] / "deploy"
 FOLDER = DEPLOY / "kubernetes"
+RULES = DEPLOY.parent / "prometheus" / "rules"
 # The oldest and the newest Kubernetes whose schemas must be met.
 VERSIONS = ["1.31", "1.37"]
 # What is said about one object alone; the Prometheus Operator's schema is not among Kubernetes' own.
@@ -26,8 +28,10 @@ OPERATOR = "monitoring.coreos.com/v1"
 NAME = "app.kubernetes.io/name"
 # What a ServiceMonitor may hold, as the Operator's API reference has it; these are enough here.
 MONITOR_KEYS = {"jobLabel", "selector", "endpoints"}
-ENDPOINT_KEYS = {"port", "path", "scheme", "interval", "tlsConfig", "basicAuth"}
-WEBHOOKS = 10212
+ENDPOINT_KEYS = {"port", "path", "scheme", "interval", "tlsConfig", "basicAuth", "relabelings"}
+WEBHOOKS = 10213
+# The Service that Prometheus asks.
+NAMED = "dragdropdo-exporter"
 
 
 class Manifests:
@@ -38,12 +42,25 @@ class Manifests:
         self.files = {path.name: list(yaml.safe_load_all(path.read_text())) for path in sorted(FOLDER.glob("*.yaml"))
                       if path.name not in ("kustomization.yaml", "config.yaml")}
         self.config = yaml.safe_load(commented_in(FOLDER / "config.yaml"))
+        self.tls = {path.name: yaml.safe_load(path.read_text()) for path in sorted((FOLDER / "tls").glob("*.yaml"))}
+        self.rules = list(yaml.safe_load_all(subprocess.run([FOLDER / "prometheus-rules"], check=True, text=True,
+                                                            capture_output=True, timeout=30).stdout))
 
     def objects(self):
         return [each for file in self.files.values() for each in file]
 
     def of(self, kind):
         return [each for each in self.objects() if each["kind"] == kind]
+
+    def with_tls(self):
+        """What is deployed with the component `tls`."""
+        patched = copy.deepcopy(self)
+        merge(stateful_set(patched), self.tls["statefulset.yaml"])
+        for kind, file in (("ServiceMonitor", "servicemonitor.yaml"), ("Ingress", "ingress.yaml")):
+            for each in patched.of(kind):
+                for change in self.tls[file]:
+                    add(each, change)
+        return patched
 
     def named(self, kind, name):
         return next((each for each in self.of(kind) if each["metadata"]["name"] == name), None)
@@ -54,10 +71,33 @@ def commented_in(path):
     return re.sub(r"^( *)#(?=\S|  )", r"\1", path.read_text(), flags=re.MULTILINE)
 
 
+def merge(into, patch):
+    """Merges a patch as kustomize does: lists of things with names by these names."""
+    for key, value in patch.items():
+        if isinstance(value, dict) and key in into:
+            merge(into[key], value)
+        elif isinstance(value, list) and key in into:
+            for each in value:
+                named = next((old for old in into[key] if old["name"] == each["name"]), None)
+                into[key].append(each) if named is None else merge(named, each)
+        else:
+            into[key] = value
+
+
+def add(into, change):
+    """Applies a patch of one value, as kustomize does."""
+    *way, last = change["path"].strip("/").split("/")
+    for key in way:
+        into = into[int(key)] if isinstance(into, list) else into[key]
+    if change["op"] != "add" or not isinstance(into, dict) or last in into:
+        raise ValueError(f"the patch of {change['path']} adds nothing")
+    into[last] = change["value"]
+
+
 def check(manifests):
     """What is wrong, in words."""
     faults = []
-    for rule in (schemas, kustomization, one_writer, services, monitor, policies, ingress, probes, mounts):
+    for rule in (schemas, kustomization, one_writer, services, monitor, rules, policies, ingress, probes, mounts, tls):
         faults += rule(manifests)
     return faults
 
@@ -143,8 +183,28 @@ def monitor(manifests):
             yield f"the ServiceMonitor asks for the port {endpoint.get('port')}, and there are {sorted(ports)}"
         if set(endpoint) - ENDPOINT_KEYS:
             yield f"the ServiceMonitor's endpoint has {sorted(set(endpoint) - ENDPOINT_KEYS)}"
+        jobs = [each["replacement"] for each in endpoint.get("relabelings", []) if each["targetLabel"] == "job"]
+        if jobs != asked_jobs():
+            yield f"the ServiceMonitor makes the jobs {jobs}, and the alerts ask for {asked_jobs()}"
     if found["apiVersion"] != OPERATOR or set(spec) - MONITOR_KEYS:
         yield f"the ServiceMonitor is none: {found['apiVersion']} with {sorted(spec)}"
+
+
+def asked_jobs():
+    """The names of jobs that the alerts ask for."""
+    return sorted(set(re.findall(r'job="([^"%]+)"', (RULES / "alerts.yml").read_text())))
+
+
+def rules(manifests):
+    """prometheus-rules prints what is in prometheus/rules."""
+    files = [yaml.safe_load((RULES / name).read_text()) for name in ("recording.yml", "alerts.yml")]
+    if [each["spec"] for each in manifests.rules] != files:
+        yield "prometheus-rules does not print the rules of prometheus/rules"
+    for each in manifests.rules:
+        if (each["apiVersion"], each["kind"]) != (OPERATOR, "PrometheusRule"):
+            yield f"prometheus-rules prints a {each['kind']}"
+    if len({each["metadata"]["name"] for each in manifests.rules}) != len(files):
+        yield "prometheus-rules gives two objects one name"
 
 
 def policies(manifests):
@@ -208,6 +268,42 @@ def mounts(manifests):
         yield f"the exporter listens on {listens} and {config['webhook']['listen_address']}"
 
 
+def tls(manifests):
+    """The component that serves TLS: what it changes is whole, and names the same files and Secret everywhere."""
+    component = manifests.tls["kustomization.yaml"]
+    if "#components: [tls]" not in (FOLDER / "kustomization.yaml").read_text():
+        yield "kustomization.yaml does not say how to take tls in"
+    if {patch["path"] for patch in component["patches"]} | {"kustomization.yaml", "web-config.yaml"} != set(manifests.tls):
+        yield "tls/kustomization.yaml does not list all patches"
+    (generator,) = component["configMapGenerator"]
+    name = manifests.kustomization["configMapGenerator"][0]["name"]
+    if generator != {"name": name, "behavior": "merge", "files": ["web-config.yaml"]}:
+        yield "tls/kustomization.yaml does not add web-config.yaml to the ConfigMap"
+
+    patched = manifests.with_tls()
+    for fault in schemas(patched):
+        yield f"with TLS: {fault}"
+    for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if container(patched)[name]["httpGet"].get("scheme") != "HTTPS":
+            yield f"with TLS: the {name} asks without"
+    env = {each["name"]: each["value"] for each in container(patched)["env"]}
+    if env.get("DRAGDROPDO_EXPORTER_WEB_CONFIG_FILE") != "/etc/dragdropdo-exporter/web-config.yaml":
+        yield "with TLS: the exporter is not told of web-config.yaml"
+    at = {mount["name"]: mount["mountPath"] for mount in container(patched)["volumeMounts"]}
+    volumes = {each["name"]: each for each in stateful_set(patched)["spec"]["template"]["spec"]["volumes"]}
+    for key, file in manifests.tls["web-config.yaml"]["tls_server_config"].items():
+        if str(pathlib.PurePath(file).parent) != at.get("tls"):
+            yield f"with TLS: the {key} {file} is not where the Secret is mounted, {at.get('tls')}"
+    for endpoint in patched.of("ServiceMonitor")[0]["spec"]["endpoints"]:
+        asked = endpoint.get("tlsConfig", {})
+        secret = asked.get("ca", {}).get("secret", {}).get("name")
+        service = f"{NAMED}.{manifests.kustomization['namespace']}.svc"
+        if endpoint.get("scheme") != "https" or asked.get("serverName") != service:
+            yield f"with TLS: the ServiceMonitor does not ask {service} over https"
+        if secret != volumes.get("tls", {}).get("secret", {}).get("secretName"):
+            yield f"with TLS: the CA is in {secret}, and the certificate is not"
+
+
 def stateful_set(manifests):
     (found,) = manifests.of("StatefulSet")
     return found
@@ -233,6 +329,8 @@ def check_config(exporter):
     """The exporter reads each configuration, as it is and with what is commented out in it."""
     configs = [(path, path.read_text()) for path in sorted(DEPLOY.glob("*/config.yaml"))]
     configs += [(path, commented_in(path)) for path, _ in configs if path.parent.name in ("kubernetes", "systemd")]
+    web_config = FOLDER / "tls/web-config.yaml"
+    configs.append((web_config, f"web: {{config_file: {web_config}}}"))
     for path, text in configs:
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "config.yaml")
@@ -240,8 +338,8 @@ def check_config(exporter):
             done = subprocess.run([exporter, "check-config", file], env={}, capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             yield f"{path.relative_to(DEPLOY.parent)}: {done.stderr.strip()}"
-    if len(configs) != 5:
-        yield f"{len(configs)} configurations below deploy were read and not 5"
+    if len(configs) != 6:
+        yield f"{len(configs)} configurations below deploy were read and not 6"
 
 
 def main():

@@ -28,6 +28,10 @@ def backend(m):
     return m.of("Ingress")[0]["spec"]["rules"][0]["http"]["paths"][0]
 
 
+def tls_box(m):
+    return m.tls["statefulset.yaml"]["spec"]["template"]["spec"]["containers"][0]
+
+
 # What is done to the manifests, and what must be said of it.
 BREAKS = [
     (lambda m: pod(m).update(hostNetwrok=True), "hostNetwrok"),
@@ -52,6 +56,11 @@ BREAKS = [
     (lambda m: monitor(m)["selector"]["matchLabels"].popitem(), "selects 3 Services"),
     (lambda m: monitor(m)["endpoints"][0].update(targetport="http"), "endpoint has"),
     (lambda m: monitor(m).update(namespaceSelecter={}), "is none"),
+    (lambda m: monitor(m)["endpoints"][0].pop("relabelings"), "makes the jobs"),
+    (lambda m: monitor(m)["endpoints"][0]["relabelings"][0].update(replacement="another"), "makes the jobs"),
+    (lambda m: m.rules[1]["spec"]["groups"][0]["rules"].pop(), "does not print the rules"),
+    (lambda m: m.rules[0].update(kind="ConfigMap"), "prints a ConfigMap"),
+    (lambda m: m.rules[0]["metadata"].update(m.rules[1]["metadata"]), "two objects one name"),
     (lambda m: policy(m)["podSelector"].update(matchLabels={}), "not about the StatefulSet"),
     (lambda m: policy(m)["ingress"][0].update({"from": []}), "lets everybody in"),
     (lambda m: policy(m)["ingress"][0]["ports"][0].update(port="metrics"), "the NetworkPolicies open"),
@@ -66,6 +75,14 @@ BREAKS = [
     (lambda m: m.config["api"].update(api_key_file="/run/secrets/api-key"), "not where the Secret is mounted"),
     (lambda m: pod(m)["volumes"][0]["configMap"].update(name="another"), "not mounted where the image looks"),
     (lambda m: kubernetes.container(m)["env"][0].update(value="127.0.0.1:10211"), "the exporter listens on"),
+    (lambda m: m.tls["kustomization.yaml"]["patches"].pop(), "does not list all patches"),
+    (lambda m: m.tls["kustomization.yaml"]["configMapGenerator"][0].update(behavior="create"), "does not add web-config"),
+    (lambda m: tls_box(m)["startupProbe"]["httpGet"].update(shceme="HTTPS"), "with TLS: .*shceme"),
+    (lambda m: tls_box(m)["livenessProbe"]["httpGet"].pop("scheme"), "the livenessProbe asks without"),
+    (lambda m: tls_box(m).pop("env"), "is not told of web-config"),
+    (lambda m: m.tls["web-config.yaml"]["tls_server_config"].update(key_file="tls.key"), "not where the Secret is mounted"),
+    (lambda m: m.tls["servicemonitor.yaml"].pop(0), "does not ask .* over https"),
+    (lambda m: m.tls["servicemonitor.yaml"][1]["value"]["ca"]["secret"].update(name="another"), "the CA is in another"),
 ]
 
 
