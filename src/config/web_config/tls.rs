@@ -1,5 +1,6 @@
 //! `tls_server_config`: the certificate, who must show one, and how TLS is spoken.
 
+use super::plain;
 use crate::config::value::{Problem, Section, Value};
 use crate::config::{Secret, TlsVersion};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub enum ClientAuth {
 impl ClientAuth {
     fn parse(text: &str) -> Option<Self> {
         match text {
-            "" | "NoClientCert" => Some(Self::None),
+            "NoClientCert" => Some(Self::None),
             "RequestClientCert" => Some(Self::Request),
             "RequireAnyClientCert" | "RequireClientCert" => Some(Self::RequireAny),
             "VerifyClientCertIfGiven" => Some(Self::VerifyIfGiven),
@@ -89,26 +90,23 @@ impl TlsServerConfig {
         let certificate = pem(&mut section, "cert", "cert_file", folder)?;
         let key = pem(&mut section, "key", "key_file", folder)?;
         let client_ca = pem(&mut section, "client_ca", "client_ca_file", folder)?;
-        let client_auth = section.get("client_auth_type").and_then(Value::some);
-        let sans = section.get("client_allowed_sans").and_then(Value::some);
+        let client_auth = section.set("client_auth_type").filter(|value| value.text() != Some(""));
+        let sans = section.set("client_allowed_sans");
         let min_version = version(&mut section, "min_version", TlsVersion::Tls12)?;
         let max_version = version(&mut section, "max_version", TlsVersion::Tls13)?;
         let cipher_suites =
             section.read("cipher_suites", Vec::new(), |value| names(value, "cipher suites", &CIPHER_SUITES))?;
-        let prefer_server_cipher_suites = section.read("prefer_server_cipher_suites", true, Value::boolean)?;
+        let prefer_server_cipher_suites =
+            section.set("prefer_server_cipher_suites").map_or(Ok(true), |value| plain::boolean(&value))?;
         let curves = section.read("curve_preferences", Vec::new(), |value| names(value, "curves", &CURVES))?;
         let path = |key: &str| section.path(key);
         let missing = |key: &str, inline: &str, what: &str| {
             Problem::new(path(key), format!("missing, name the PEM file with {what} here, or write it in {inline}"))
         };
-        let is_written =
-            ["min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites", "curve_preferences"]
-                .iter()
-                .any(|key| section.has(key));
         let (certificate, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
             (Some(_), None) => return Err(missing("key_file", "key", "the certificate's private key")),
-            (None, None) if !is_written && client_ca.is_none() && client_auth.is_none() && sans.is_none() => {
+            (None, None) if client_ca.is_none() && client_auth.is_none() && sans.is_none() => {
                 section.finish()?;
                 return Ok(None);
             }
@@ -172,8 +170,8 @@ fn pem(
     folder: &Path,
 ) -> Result<Option<Secret>, Problem> {
     let given = |value: &Value<'_>| value.text() != Some("");
-    let inline = section.get(inline_key).and_then(Value::some).filter(given);
-    let file = section.get(file_key).and_then(Value::some).filter(given);
+    let inline = section.set(inline_key).filter(given);
+    let file = section.set(file_key).filter(given);
     match (inline, file) {
         (Some(inline), Some(file)) => {
             let text = format!("given beside {inline_key}, allowed is one of the two; remove the other");
@@ -213,7 +211,7 @@ fn allowed_sans(value: &Value<'_>, auth_type: ClientAuth) -> Result<Vec<String>,
 }
 
 fn version(section: &mut Section<'_>, key: &'static str, default: TlsVersion) -> Result<TlsVersion, Problem> {
-    let Some(value) = section.get(key).and_then(Value::some) else { return Ok(default) };
+    let Some(value) = section.set(key) else { return Ok(default) };
     match value.text() {
         Some("TLS12") => Ok(TlsVersion::Tls12),
         Some("TLS13") => Ok(TlsVersion::Tls13),
