@@ -113,10 +113,7 @@ fn certificate(
     provider: &CryptoProvider,
     web_config: &Path,
 ) -> Result<Arc<SingleCertAndKey>, AccessError> {
-    let wrong = |pem: &Pem, problem: &str| {
-        let place = pem.path.as_ref().map_or_else(|| "the text here".to_owned(), |path| path.display().to_string());
-        unusable(web_config, pem.key, format!("{place} {problem}"))
-    };
+    let wrong = |pem: &Pem, problem: &str| unusable(web_config, pem.key, format!("{} {problem}", pem.place()));
     let chain: Option<Vec<_>> = CertificateDer::pem_slice_iter(tls.certificate.bytes()).map(Result::ok).collect();
     let chain = chain.filter(|chain| !chain.is_empty()).ok_or_else(|| {
         wrong(&tls.certificate, "holds no certificate that can be read: it must be PEM, with BEGIN CERTIFICATE lines")

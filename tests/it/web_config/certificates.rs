@@ -35,6 +35,17 @@ impl Authority {
         &self.pem
     }
 
+    /// A client's certificate that is its own CA's.
+    pub(super) fn own(usage: ExtendedKeyUsagePurpose, end_of_time: i32) -> Pair {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "own");
+        params.extended_key_usages.push(usage);
+        params.not_after = rcgen::date_time_ymd(end_of_time, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        Pair { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     /// A server's certificate for loopback, with this common name.
     pub(super) fn server(&self, name: &str) -> Pair {
         let names =

@@ -50,6 +50,28 @@ async fn each_type_of_client_auth_lets_in_those_that_it_says() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_that_is_itself_in_the_ca_file_is_let_in_by_whoever_has_its_key() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+
+    let right = Authority::own(ClientAuth, 4000);
+    let (expired, server) = (Authority::own(ClientAuth, 2020), Authority::own(ServerAuth, 4000));
+    let auth = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt";
+    let (setup, servers) = with_certificate(&tls(auth)).await;
+    let listed = [&right, &expired, &server].map(|pair| pair.certificate.as_str()).concat();
+    std::fs::write(setup.path("clients.crt"), listed).unwrap();
+    let served = Served::start(&setup).await;
+    let unlisted = Authority::own(ClientAuth, 4000);
+    for (name, pair, expected) in [
+        ("right", right, Some(200)),
+        ("expired", expired, None),
+        ("server", server, None),
+        ("unlisted", unlisted, None),
+    ] {
+        assert_eq!(served.status(&showing(&servers, &pair), "/metrics").await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_of_the_right_ca_needs_one_of_the_allowed_names() {
     let (own, strangers) = (Authority::new("clients"), Authority::new("strangers"));
     let names = ", client_allowed_sans: [prometheus.example.com, 192.0.2.1, ops@example.com, 'spiffe://example.com/p']";
