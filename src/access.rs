@@ -9,6 +9,7 @@ mod client_cert;
 mod error;
 mod material;
 mod passwords;
+mod places;
 mod tls;
 mod watch;
 
@@ -25,6 +26,7 @@ use governor::{Quota, RateLimiter};
 use material::Material;
 use passwords::Passwords;
 use reqwest::header::{HeaderName, HeaderValue};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tls::ServerConfigs;
@@ -152,10 +154,11 @@ impl Access {
     }
 
     /// Whether this is a user with the right password. A right one that was used lately costs next to nothing; all others
-    /// are checked one after another beside the async threads.
-    pub async fn verify(&self, user: &str, password: &[u8]) -> Verdict {
+    /// are checked one after another beside the async threads. `from` is the client's address: no address may have all the
+    /// places of those who wait.
+    pub async fn verify(&self, user: &str, password: &[u8], from: IpAddr) -> Verdict {
         let rules = self.rules();
-        self.passwords.verify(&rules.file.users, user, password).await
+        self.passwords.verify(&rules.file.users, user, password, from).await
     }
 
     /// Headers of every answer.

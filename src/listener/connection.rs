@@ -4,7 +4,7 @@ use super::tls::{self, Opened, TlsSource};
 use super::{Busy, Place};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -124,7 +124,9 @@ fn service(
     Error = Infallible,
     Future = impl Future<Output = Result<Response, Infallible>> + Send,
 > {
-    hyper::service::service_fn(move |request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        // Where axum's own server puts it.
+        request.extensions_mut().insert(ConnectInfo(place.peer));
         let router = router.clone();
         let busy = Busy::with(&place);
         async move {

@@ -3,16 +3,20 @@
 use super::refusal::Refusal;
 use super::{Web, webhook};
 use crate::access::Verdict;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::net::{IpAddr, SocketAddr};
 
 /// How clients are asked for a user and password.
 const CHALLENGE: &str = "Basic realm=\"dragdropdo-exporter\", charset=\"UTF-8\"";
+
+/// The client's address, as the listener tells it.
+type Peer = ConnectInfo<SocketAddr>;
 
 /// Marks a request whose sender is a user with the right password.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +65,9 @@ async fn admit(web: &Web, request: &mut Request) -> Result<(), Refusal> {
             }
         };
     };
-    match access.verify(&user, &password).await {
+    // Every listener tells it; whoever came without would share the places of one address.
+    let from = request.extensions().get().map_or(IpAddr::from([0; 4]), |ConnectInfo(peer): &Peer| peer.ip());
+    match access.verify(&user, &password, from).await {
         Verdict::Right => {
             request.extensions_mut().insert(AuthenticatedUser);
             Ok(())
