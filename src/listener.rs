@@ -4,11 +4,13 @@
 //! or silent loses its connection; when all places are taken, the connection that has been idle longest makes room.
 
 mod connection;
+mod failure;
 mod tls;
 
 pub use tls::TlsSource;
 
 use axum::Router;
+use failure::{Failures, TELL_EVERY};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,10 +56,16 @@ pub async fn serve_with(listener: TcpListener, router: Router, tls: Option<TlsSo
     // Whatever still runs when this is dropped is aborted.
     let mut connections = JoinSet::new();
     let mut places = Places::default();
+    let failures = Arc::new(Failures::default());
+    let mut news = tokio::time::interval(TELL_EVERY);
     loop {
         let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
+            _ = news.tick() => {
+                failures.forget();
+                continue;
+            }
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -70,7 +78,8 @@ pub async fn serve_with(listener: TcpListener, router: Router, tls: Option<TlsSo
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
-        connections.spawn(connection::run(stream, router.clone(), tls.clone(), places.take(peer), stop.clone()));
+        let tls = tls.clone().map(|tls| (tls, failures.clone()));
+        connections.spawn(connection::run(stream, router.clone(), tls, places.take(peer), stop.clone()));
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };

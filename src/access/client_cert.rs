@@ -3,6 +3,7 @@
 use super::material::Pem;
 use crate::config::TlsServerConfig;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -211,10 +212,12 @@ impl ClientCertVerifier for AllowedNames {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.certificate.verify_client_cert(certificate, intermediates, now)?;
-        if names(certificate).iter().any(|name| self.allowed.contains(name)) {
+        let names = names(certificate);
+        if names.iter().any(|name| self.allowed.contains(name)) {
             return Ok(verified);
         }
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        let problem = OtherError(Arc::new(NotAllowed { names }));
+        Err(Error::InvalidCertificate(CertificateError::Other(problem)))
     }
 
     fn verify_tls12_signature(
@@ -237,6 +240,21 @@ impl ClientCertVerifier for AllowedNames {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.certificate.supported_verify_schemes()
+    }
+}
+
+/// None of these names is allowed.
+#[derive(Debug)]
+struct NotAllowed {
+    names: Vec<String>,
+}
+
+impl std::error::Error for NotAllowed {}
+
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = if self.names.is_empty() { "none".to_owned() } else { self.names.join(", ") };
+        write!(f, "has none of the names in client_allowed_sans; its subject alternative names are: {names}")
     }
 }
 

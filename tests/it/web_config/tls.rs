@@ -44,8 +44,19 @@ async fn each_type_of_client_auth_lets_in_those_that_it_says() {
         }
         let untrusting = trusting(&strangers).build().unwrap();
         assert_eq!(served.status(&untrusting, "/metrics").await, None);
-        // What clients do wrong is no news.
-        assert_eq!(served.times_logged("handshake"), 0);
+        // What a client does wrong is told once, however often it tries.
+        for (reason, is_told) in [
+            ("the client showed no certificate, which client_auth_type", !nobody),
+            ("the certificate of the client is of no CA in client_ca_file", !stranger),
+            ("the certificate of the client is not meant for clients", !stranger),
+            ("the client does not take the certificate of this exporter (UnknownCA)", true),
+        ] {
+            let line = format!("a TLS handshake failed: {reason}");
+            if is_told {
+                served.exporter.logs(&line).await;
+            }
+            assert_eq!(served.times_logged(&line), usize::from(is_told), "{reason}");
+        }
     }
 }
 
@@ -94,6 +105,9 @@ async fn a_certificate_of_the_right_ca_needs_one_of_the_allowed_names() {
     let stranger = showing(&servers, &strangers.client(vec![dns("prometheus.example.com")]));
     assert_eq!(served.status(&stranger, "/metrics").await, None);
     assert_eq!(served.status(&showing(&servers, &own.client(vec![])), "/metrics").await, None);
+    let line = "has none of the names in client_allowed_sans; its subject alternative names are: ";
+    served.exporter.logs(&format!("{line}first.example.com, other.example.com")).await;
+    served.exporter.logs(&format!("{line}none")).await;
 }
 
 #[tokio::test]
