@@ -102,11 +102,11 @@ impl Access {
     pub fn check(&self, loaded: &Loaded) -> Result<(), String> {
         match (self.rules().tls.is_some(), loaded.0.tls.is_some()) {
             (false, true) => {
-                Err("web.config_file: TLS can't be turned on while the exporter runs: restart it, or undo the change"
+                Err("web.config_file: TLS cannot be turned on while the exporter runs: restart it, or undo the change"
                     .to_owned())
             }
             (true, false) => {
-                Err("web.config_file: TLS can't be turned off while the exporter runs: restart it, or undo the change"
+                Err("web.config_file: TLS cannot be turned off while the exporter runs: restart it, or undo the change"
                     .to_owned())
             }
             (true, true) | (false, false) => Ok(()),

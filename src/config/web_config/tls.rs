@@ -105,7 +105,7 @@ impl TlsServerConfig {
         };
         let (certificate, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
-            (Some(_), None) => return Err(missing("key_file", "key", "the certificate's private key")),
+            (Some(_), None) => return Err(missing("key_file", "key", "the private key of the certificate")),
             (None, None) if client_ca.is_none() && client_auth.is_none() && sans.is_none() => {
                 section.finish()?;
                 return Ok(None);
@@ -119,7 +119,7 @@ impl TlsServerConfig {
             return Err(Problem::new(path("client_auth_type"), text));
         }
         if auth_type.verifies() && client_ca.is_none() {
-            let text = "missing, and without it any certificate of the system's roots would do: name the PEM file with the CA of your clients here";
+            let text = "missing, and without it any certificate of the roots of the system would do: name the PEM file with the CA of your clients here";
             return Err(Problem::new(path("client_ca_file"), text));
         }
         let client_allowed_sans = sans.as_ref().map_or(Ok(Vec::new()), |value| allowed_sans(value, auth_type))?;
@@ -127,14 +127,9 @@ impl TlsServerConfig {
             let text = "older than min_version, allowed is TLS13; raise it or lower min_version";
             return Err(Problem::new(path("max_version"), text));
         }
-        // The suites of TLS 1.3 are always on, as in the toolkit.
-        let speaks_1_2 = cipher_suites.is_empty() || cipher_suites.iter().any(|name| name.contains("_WITH_"));
-        if max_version == TlsVersion::Tls12 && !speaks_1_2 {
-            let text = "none of these is a suite of TLS 1.2, the only version allowed by max_version; add one, like TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
-            return Err(Problem::new(path("cipher_suites"), text));
-        }
+        let suites_path = path("cipher_suites");
         section.finish()?;
-        Ok(Some(Self {
+        let config = Self {
             certificate,
             key,
             client_auth: auth_type,
@@ -145,7 +140,17 @@ impl TlsServerConfig {
             cipher_suites,
             curves,
             prefer_server_cipher_suites,
-        }))
+        };
+        if max_version == TlsVersion::Tls12 && !config.has_suite_of_tls_1_2() {
+            let text = "none of these is a suite of TLS 1.2, the only version allowed by max_version; add one, like TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+            return Err(Problem::new(suites_path, text));
+        }
+        Ok(Some(config))
+    }
+
+    /// Whether a suite of TLS 1.2 is among the cipher suites. Those of TLS 1.3 are always on, as in the toolkit.
+    pub fn has_suite_of_tls_1_2(&self) -> bool {
+        self.cipher_suites.is_empty() || self.cipher_suites.iter().any(|name| name.contains("_WITH_"))
     }
 
     /// The files that it names, with their keys.
@@ -197,7 +202,7 @@ fn client_auth_type(value: Option<&Value<'_>>) -> Result<ClientAuth, Problem> {
 }
 
 fn allowed_sans(value: &Value<'_>, auth_type: ClientAuth) -> Result<Vec<String>, Problem> {
-    const ALLOWED: &str = "at least one DNS name, IP address, e-mail address or URI of a client's certificate";
+    const ALLOWED: &str = "at least one DNS name, IP address, e-mail address or URI of the certificate of a client";
     if !auth_type.requires() {
         let text = "given where a client need not show a certificate, allowed is client_auth_type RequireAndVerifyClientCert or RequireAnyClientCert";
         return Err(Problem::new(value.path().clone(), text));

@@ -15,6 +15,12 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// One that is kept in a file, because no good tool makes it.
+    pub(super) fn kept(name: &str) -> Self {
+        let read = |kind: &str| std::fs::read_to_string(format!("tests/web_config/{name}.{kind}")).unwrap();
+        Self { certificate: read("crt"), key: read("key") }
+    }
+
     pub(super) fn both(&self) -> String {
         format!("{}{}", self.certificate, self.key)
     }
