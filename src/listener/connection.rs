@@ -52,7 +52,6 @@ pub(super) async fn run(
         Ok(Opened::Http1(stream)) => serve_http1(stream, router, &place, &stop).await,
         Ok(Opened::Http2(stream)) => serve_http2(stream, router, &place, &stop).await,
         Ok(Opened::Plain(stream)) => serve_http1(stream, tls::only_tls(), &place, &stop).await,
-        // As a probe of the port does.
         Ok(Opened::Nothing) => {}
         Err(reason) => failures.tell(&reason, place.peer),
     }

@@ -35,7 +35,8 @@ pub(super) async fn open(stream: TcpStream, tls: &TlsSource) -> Result<Opened, S
     let config = tls().ok_or_else(|| "TLS is off".to_owned())?;
     let handshake = async {
         let mut first = [0];
-        if stream.peek(&mut first).await? == 0 {
+        // Probes of the port close it at once, or reset it.
+        if !stream.peek(&mut first).await.is_ok_and(|length| length > 0) {
             return Ok(Opened::Nothing);
         }
         // A TLS record begins with its type, 22; a request with its method.

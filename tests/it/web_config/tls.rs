@@ -204,8 +204,11 @@ async fn connections_that_say_nothing_and_idle_ones_do_not_hold_up_the_end() {
     let (setup, servers) = with_certificate(&tls("")).await;
     let served = Served::start(&setup).await;
     let mut silent = TcpStream::connect(served.base.trim_start_matches("https://")).await.unwrap();
+    drop(TcpStream::connect(served.base.trim_start_matches("https://")).await.unwrap());
     let idle = trusting(&servers).pool_max_idle_per_host(1).build().unwrap();
     assert_eq!(served.status(&idle, "/metrics").await, Some(200));
+    // A probe of the port is no news.
+    assert_eq!(served.times_logged("handshake"), 0);
     let (status, _) = served.exporter.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or_default(), 0);
