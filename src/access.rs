@@ -9,6 +9,7 @@ mod client_cert;
 mod error;
 mod material;
 mod passwords;
+mod places;
 mod tls;
 mod watch;
 
@@ -16,7 +17,7 @@ pub use error::AccessError;
 pub use passwords::Verdict;
 
 use crate::clock::Clock;
-use crate::config::{ClientAuth, WebConfigFile};
+use crate::config::{ClientAuth, RequestRate, WebConfigFile};
 use crate::listener::TlsSource;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -25,6 +26,7 @@ use governor::{Quota, RateLimiter};
 use material::Material;
 use passwords::Passwords;
 use reqwest::header::{HeaderName, HeaderValue};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tls::ServerConfigs;
@@ -100,11 +102,11 @@ impl Access {
     pub fn check(&self, loaded: &Loaded) -> Result<(), String> {
         match (self.rules().tls.is_some(), loaded.0.tls.is_some()) {
             (false, true) => {
-                Err("web.config_file: TLS can't be turned on while the exporter runs: restart it, or undo the change"
+                Err("web.config_file: TLS cannot be turned on while the exporter runs: restart it, or undo the change"
                     .to_owned())
             }
             (true, false) => {
-                Err("web.config_file: TLS can't be turned off while the exporter runs: restart it, or undo the change"
+                Err("web.config_file: TLS cannot be turned off while the exporter runs: restart it, or undo the change"
                     .to_owned())
             }
             (true, true) | (false, false) => Ok(()),
@@ -152,10 +154,11 @@ impl Access {
     }
 
     /// Whether this is a user with the right password. A right one that was used lately costs next to nothing; all others
-    /// are checked one after another beside the async threads.
-    pub async fn verify(&self, user: &str, password: &[u8]) -> Verdict {
+    /// are checked one after another beside the async threads. `from` is the client's address: no address may have all the
+    /// places of those who wait.
+    pub async fn verify(&self, user: &str, password: &[u8], from: IpAddr) -> Verdict {
         let rules = self.rules();
-        self.passwords.verify(&rules.file.users, user, password).await
+        self.passwords.verify(&rules.file.users, user, password, from).await
     }
 
     /// Headers of every answer.
@@ -187,6 +190,12 @@ fn opens(old: &WebConfigFile, new: &WebConfigFile) -> Option<&'static str> {
     if !old.users.is_empty() && new.users.is_empty() {
         return Some("basic_auth_users names nobody any more");
     }
+    if old.rate_limit.is_some_and(|old| new.rate_limit.is_none_or(|new| is_looser(old, new))) {
+        return Some("rate_limit allows more requests");
+    }
+    if old.headers.iter().any(|(name, _)| new.headers.iter().all(|(kept, _)| kept != name)) {
+        return Some("headers has fewer of them, which browsers would no longer be told");
+    }
     let (Some(old), Some(new)) = (&old.tls, &new.tls) else { return None };
     // Neither of these two keeps anybody out.
     let was_open = matches!(old.client_auth, ClientAuth::None | ClientAuth::Request);
@@ -197,6 +206,10 @@ fn opens(old: &WebConfigFile, new: &WebConfigFile) -> Option<&'static str> {
         return Some("client_allowed_sans allows every name");
     }
     (new.min_version < old.min_version).then_some("min_version is lower")
+}
+
+fn is_looser(old: RequestRate, new: RequestRate) -> bool {
+    new.interval < old.interval || new.burst > old.burst
 }
 
 #[cfg(test)]
@@ -210,6 +223,8 @@ mod tests {
     #[test]
     fn only_what_lets_more_in_opens_a_door() {
         let user = "basic_auth_users: {a: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}";
+        let rate = "rate_limit: {interval: 1s, burst: 5}";
+        let header = "http_server_config: {headers: {Content-Security-Policy: \"default-src 'self'\"}}";
         let tls = |rest: &str| file(&format!("tls_server_config: {{cert_file: c, key_file: k{rest}}}"));
         let verifying = ", client_ca_file: ca, client_auth_type: RequireAndVerifyClientCert";
         let if_given = ", client_ca_file: ca, client_auth_type: VerifyClientCertIfGiven";
@@ -218,6 +233,14 @@ mod tests {
             (file(user), file(""), true),
             (file(""), file(user), false),
             (file(user), file(user), false),
+            (file(rate), file(""), true),
+            (file(rate), file("rate_limit: {interval: 1s, burst: 6}"), true),
+            (file(rate), file("rate_limit: {interval: 500ms, burst: 5}"), true),
+            (file(rate), file("rate_limit: {interval: 2s, burst: 4}"), false),
+            (file(""), file(rate), false),
+            (file(header), file("http_server_config: {headers: {X-Frame-Options: deny}}"), true),
+            (file(header), file(&header.replace("'self'", "'none'")), false),
+            (file(""), file(header), false),
             (tls(verifying), tls(""), true),
             (tls(verifying), tls(if_given), true),
             (tls(if_given), tls(any), true),

@@ -5,12 +5,15 @@
 //! answer waits until the request's body has come, so that it arrives.
 
 mod connection;
+mod failure;
 mod tls;
 mod unread;
 
 pub use tls::TlsSource;
 
 use axum::Router;
+use failure::{Failures, TELL_EVERY};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -55,12 +58,18 @@ pub async fn serve_with(listener: TcpListener, router: Router, tls: Option<TlsSo
     // Whatever still runs when this is dropped is aborted.
     let mut connections = JoinSet::new();
     let mut places = Places::default();
+    let failures = Arc::new(Failures::default());
+    let mut news = tokio::time::interval(TELL_EVERY);
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
+            _ = news.tick() => {
+                failures.forget();
+                continue;
+            }
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -71,7 +80,8 @@ pub async fn serve_with(listener: TcpListener, router: Router, tls: Option<TlsSo
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
-        connections.spawn(connection::run(stream, router.clone(), tls.clone(), places.take(), stop.clone()));
+        let tls = tls.clone().map(|tls| (tls, failures.clone()));
+        connections.spawn(connection::run(stream, router.clone(), tls, places.take(peer), stop.clone()));
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -90,6 +100,7 @@ struct Places {
 
 #[derive(Debug)]
 struct Place {
+    peer: SocketAddr,
     requests: AtomicUsize,
     last_use: AtomicU64,
     uses: Arc<AtomicU64>,
@@ -98,7 +109,7 @@ struct Place {
 
 impl Places {
     /// A place for a new connection; when all are taken, the connection that has been idle longest makes room.
-    fn take(&mut self) -> Arc<Place> {
+    fn take(&mut self, peer: SocketAddr) -> Arc<Place> {
         if self.all.len() >= MAX_CONNECTIONS {
             // Only this list still knows a connection that has ended.
             self.all.retain(|place| Arc::strong_count(place) > 1);
@@ -112,6 +123,7 @@ impl Places {
             }
         }
         let place = Arc::new(Place {
+            peer,
             requests: AtomicUsize::new(0),
             last_use: AtomicU64::new(0),
             uses: self.uses.clone(),

@@ -3,6 +3,7 @@
 use super::material::Pem;
 use crate::config::TlsServerConfig;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -27,7 +28,9 @@ pub(super) fn verifier(
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, (&'static str, String)> {
     use crate::config::ClientAuth::{None as NoClientCert, Request, RequireAndVerify, RequireAny, VerifyIfGiven};
 
-    let roots = Arc::new(client_ca.map(roots).transpose()?.unwrap_or_else(RootCertStore::empty));
+    let authorities = client_ca.map(certificates).transpose()?.unwrap_or_default();
+    let roots =
+        Arc::new(client_ca.map(|pem| roots(pem, &authorities)).transpose()?.unwrap_or_else(RootCertStore::empty));
     let verifier: Arc<dyn ClientCertVerifier> = match config.client_auth {
         NoClientCert => return Ok(None),
         Request | RequireAny => Arc::new(AnyCertificate {
@@ -38,7 +41,9 @@ pub(super) fn verifier(
         VerifyIfGiven | RequireAndVerify => {
             let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
             let builder = if config.client_auth.requires() { builder } else { builder.allow_unauthenticated() };
-            builder.build().map_err(|error| ("client_ca_file", format!("{error}; give the CA of your clients")))?
+            let certificate =
+                builder.build().map_err(|error| ("client_ca_file", format!("{error}; give the CA of your clients")))?;
+            Arc::new(Listed { certificate, authorities })
         }
     };
     if config.client_allowed_sans.is_empty() {
@@ -48,18 +53,91 @@ pub(super) fn verifier(
     Ok(Some(Arc::new(AllowedNames { certificate: verifier, allowed })))
 }
 
-fn roots(pem: &Pem) -> Result<RootCertStore, (&'static str, String)> {
-    let place = pem.path.as_ref().map_or_else(|| "the text here".to_owned(), |path| path.display().to_string());
-    let wrong = || {
-        let problem =
-            format!("{place} holds no CA certificate that can be read: it must be PEM, with BEGIN CERTIFICATE lines");
-        (pem.key, problem)
-    };
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, (&'static str, String)> {
+    let certificates = CertificateDer::pem_slice_iter(pem.bytes()).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+    if certificates.is_empty() { Err(no_authority(pem)) } else { Ok(certificates) }
+}
+
+fn roots(pem: &Pem, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, (&'static str, String)> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.bytes()) {
-        roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|_| no_authority(pem))?;
     }
-    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
+    Ok(roots)
+}
+
+fn no_authority(pem: &Pem) -> (&'static str, String) {
+    let what = "holds no CA certificate that can be read: it must be PEM, with BEGIN CERTIFICATE lines";
+    (pem.key, format!("{} {what}", pem.place()))
+}
+
+/// Takes a certificate that is right otherwise, and one that is itself among the CA's: most tools make a certificate that
+/// signs itself a CA's, which rustls takes from no client, and Go does.
+#[derive(Debug)]
+struct Listed {
+    certificate: Arc<dyn ClientCertVerifier>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl ClientCertVerifier for Listed {
+    fn client_auth_mandatory(&self) -> bool {
+        self.certificate.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.certificate.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if !self.authorities.contains(certificate) {
+            return self.certificate.verify_client_cert(certificate, intermediates, now);
+        }
+        check_alone(certificate, now).map_err(Error::InvalidCertificate)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.certificate.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.certificate.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.certificate.supported_verify_schemes()
+    }
+}
+
+/// Checks what a certificate says of itself: its time, and that it may be a client's.
+fn check_alone(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let (_, certificate) = parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let (validity, now) = (certificate.validity(), i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    if now < validity.not_before.timestamp() {
+        return Err(CertificateError::NotValidYet);
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(CertificateError::Expired);
+    }
+    match certificate.extended_key_usage().map_err(|_| CertificateError::BadEncoding)? {
+        Some(usage) if !(usage.value.client_auth || usage.value.any) => Err(CertificateError::InvalidPurpose),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Takes any certificate whose key the client has.
@@ -134,10 +212,12 @@ impl ClientCertVerifier for AllowedNames {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.certificate.verify_client_cert(certificate, intermediates, now)?;
-        if names(certificate).iter().any(|name| self.allowed.contains(name)) {
+        let names = names(certificate);
+        if names.iter().any(|name| self.allowed.contains(name)) {
             return Ok(verified);
         }
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        let problem = OtherError(Arc::new(NotAllowed { names }));
+        Err(Error::InvalidCertificate(CertificateError::Other(problem)))
     }
 
     fn verify_tls12_signature(
@@ -160,6 +240,21 @@ impl ClientCertVerifier for AllowedNames {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.certificate.supported_verify_schemes()
+    }
+}
+
+/// None of these names is allowed.
+#[derive(Debug)]
+struct NotAllowed {
+    names: Vec<String>,
+}
+
+impl std::error::Error for NotAllowed {}
+
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = if self.names.is_empty() { "none".to_owned() } else { self.names.join(", ") };
+        write!(f, "has none of the names in client_allowed_sans; its subject alternative names are: {names}")
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Pem {
     /// The key of the web config file that holds it, or names its file.
     pub(super) key: &'static str,
     /// Its file, when it has one.
-    pub(super) path: Option<PathBuf>,
+    path: Option<PathBuf>,
     bytes: SecretSlice<u8>,
 }
 
@@ -87,6 +87,11 @@ impl Pem {
                 Ok(Self { key: file_key, path: Some(path.clone()), bytes: bytes.into() })
             }
         }
+    }
+
+    /// Where it stands, for a message.
+    pub(super) fn place(&self) -> String {
+        self.path.as_ref().map_or_else(|| "the text here".to_owned(), |path| path.display().to_string())
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -1,5 +1,6 @@
 //! Checking passwords: bcrypt beside the async threads, and a short way for those that were right before.
 
+use super::places::Places;
 use crate::config::PasswordHash;
 use hmac::{Hmac, KeyInit, Mac};
 use rand::TryRng;
@@ -7,6 +8,7 @@ use rand::rngs::{SysError, SysRng};
 use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -17,6 +19,9 @@ const AT_ONCE: usize = 1;
 /// Passwords that wait to be checked: about the number that are through within a second. More are refused, because those
 /// who sent them would have given up by their turn.
 const WAITING: usize = 16;
+/// Of these, how many one source may have: a quarter, so that it takes four to lock out those whose password is not
+/// remembered yet.
+const PER_SOURCE: usize = 4;
 
 /// What is known of a user and a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub enum Verdict {
 pub(super) struct Passwords {
     key: [u8; 32],
     right: Arc<Mutex<BTreeMap<String, [u8; 32]>>>,
-    places: Arc<Semaphore>,
+    places: Places,
     turns: Arc<Semaphore>,
 }
 
@@ -51,7 +56,7 @@ impl Passwords {
         Ok(Self {
             key,
             right: Arc::default(),
-            places: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+            places: Places::new(AT_ONCE + WAITING, PER_SOURCE),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
@@ -61,8 +66,15 @@ impl Passwords {
         self.right.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_same(name));
     }
 
-    pub(super) async fn verify(&self, users: &BTreeMap<String, PasswordHash>, name: &str, password: &[u8]) -> Verdict {
-        // Whoever is no user is checked against some user's hash, so that the time does not tell who is one.
+    pub(super) async fn verify(
+        &self,
+        users: &BTreeMap<String, PasswordHash>,
+        name: &str,
+        password: &[u8],
+        from: IpAddr,
+    ) -> Verdict {
+        // Whoever is no user is checked against the dearest hash, so that the time does not tell who is one. Where the costs
+        // differ, it does tell who has a cheaper hash: all should have the same cost.
         let (is_user, hash) = match users.get(name) {
             Some(hash) => (true, Some(hash)),
             None => (false, users.values().max_by_key(|hash| hash.cost())),
@@ -72,7 +84,7 @@ impl Passwords {
         if is_user && self.was_right(name, &digest) {
             return Verdict::Right;
         }
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return Verdict::Busy };
+        let Some(place) = self.places.take(from) else { return Verdict::Busy };
         // It never closes, so it never fails.
         let Ok(turn) = self.turns.clone().acquire_owned().await else { return Verdict::Busy };
         // The one before may have been the same.
@@ -120,6 +132,8 @@ mod tests {
     use crate::config::WebConfigFile;
     use std::path::Path;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     /// Users by the cost of their hashes; the password of each is its name.
     fn users(costs: &[(&str, u32)]) -> BTreeMap<String, PasswordHash> {
         let lines = costs.iter().map(|(name, cost)| format!("  {name}: {}\n", bcrypt::hash(name, *cost).unwrap()));
@@ -141,7 +155,7 @@ mod tests {
             ("eve", "bob", Verdict::Wrong),
             ("", "", Verdict::Wrong),
         ] {
-            let verdict = passwords.verify(&users, name, password.as_bytes()).await;
+            let verdict = passwords.verify(&users, name, password.as_bytes(), HERE).await;
             assert_eq!(verdict, expected, "{name} {password}");
         }
         assert_eq!(passwords.right.lock().unwrap().len(), 2);
@@ -150,29 +164,44 @@ mod tests {
     #[tokio::test]
     async fn a_right_password_is_checked_once_and_forgotten_with_its_hash() {
         let (passwords, first, second) = (Passwords::new().unwrap(), users(&[("ann", 4)]), users(&[("ann", 4)]));
-        assert_eq!(passwords.verify(&first, "ann", b"ann").await, Verdict::Right);
+        assert_eq!(passwords.verify(&first, "ann", b"ann", HERE).await, Verdict::Right);
         // Nothing can be checked from now on.
-        passwords.places.close();
-        assert_eq!(passwords.verify(&first, "ann", b"ann").await, Verdict::Right);
-        assert_eq!(passwords.verify(&first, "ann", b"Ann").await, Verdict::Busy);
-        assert_eq!(passwords.verify(&second, "ann", b"ann").await, Verdict::Busy);
+        passwords.turns.close();
+        assert_eq!(passwords.verify(&first, "ann", b"ann", HERE).await, Verdict::Right);
+        assert_eq!(passwords.verify(&first, "ann", b"Ann", HERE).await, Verdict::Busy);
+        assert_eq!(passwords.verify(&second, "ann", b"ann", HERE).await, Verdict::Busy);
         passwords.retain(|name| first.get(name) == second.get(name));
-        assert_eq!(passwords.verify(&first, "ann", b"ann").await, Verdict::Busy);
+        assert_eq!(passwords.verify(&first, "ann", b"ann", HERE).await, Verdict::Busy);
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_one_address_leaves_places_to_others() {
+        let (passwords, users) = (Passwords::new().unwrap(), users(&[("ann", 4)]));
+        let turn = passwords.turns.clone().acquire_owned().await.unwrap();
+        let mut flood: Vec<_> = (0..24).map(|_| Box::pin(passwords.verify(&users, "ann", b"wrong", HERE))).collect();
+        let polled =
+            futures_util::future::join_all(flood.iter_mut().map(|one| async { futures_util::poll!(one) })).await;
+        let refused = polled.iter().filter(|one| matches!(one, std::task::Poll::Ready(Verdict::Busy))).count();
+        assert_eq!(refused, 24 - PER_SOURCE);
+        let mut right = Box::pin(passwords.verify(&users, "ann", b"ann", [192, 0, 2, 1].into()));
+        assert!(futures_util::poll!(&mut right).is_pending());
+        drop((turn, flood));
+        assert_eq!(right.await, Verdict::Right);
     }
 
     #[tokio::test]
     async fn those_who_wait_are_bounded_and_hold_up_nobody_who_was_right_before() {
         let (passwords, users) = (Passwords::new().unwrap(), users(&[("ann", 4)]));
-        assert_eq!(passwords.verify(&users, "ann", b"ann").await, Verdict::Right);
+        assert_eq!(passwords.verify(&users, "ann", b"ann", HERE).await, Verdict::Right);
         let turn = passwords.turns.clone().acquire_owned().await.unwrap();
-        let wrong = |_| passwords.verify(&users, "ann", b"wrong");
+        let wrong = |place: u8| passwords.verify(&users, "ann", b"wrong", [192, 0, 2, place].into());
         let mut flood: Vec<_> = (0..100).map(|place| Box::pin(wrong(place))).collect();
         let polled =
             futures_util::future::join_all(flood.iter_mut().map(|one| async { futures_util::poll!(one) })).await;
         let refused = polled.iter().filter(|one| matches!(one, std::task::Poll::Ready(Verdict::Busy))).count();
         assert_eq!(refused, 100 - AT_ONCE - WAITING);
-        assert_eq!(passwords.verify(&users, "ann", b"ann").await, Verdict::Right);
+        assert_eq!(passwords.verify(&users, "ann", b"ann", HERE).await, Verdict::Right);
         drop((turn, flood));
-        assert_eq!(passwords.verify(&users, "ann", b"wrong").await, Verdict::Wrong);
+        assert_eq!(passwords.verify(&users, "ann", b"wrong", HERE).await, Verdict::Wrong);
     }
 }

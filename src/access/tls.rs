@@ -47,8 +47,7 @@ fn server_config(
     certificate: Arc<SingleCertAndKey>,
     http2: bool,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(config, provider))?;
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(config))?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -79,13 +78,12 @@ fn provider(config: &TlsServerConfig) -> CryptoProvider {
     provider
 }
 
-fn versions(config: &TlsServerConfig, provider: &CryptoProvider) -> Vec<&'static SupportedProtocolVersion> {
-    let has_1_2 = provider.cipher_suites.iter().any(|suite| suite.tls13().is_none());
+fn versions(config: &TlsServerConfig) -> Vec<&'static SupportedProtocolVersion> {
     let mut versions = Vec::new();
     if config.max_version == TlsVersion::Tls13 {
         versions.push(&version::TLS13);
     }
-    if config.min_version == TlsVersion::Tls12 && has_1_2 {
+    if config.min_version == TlsVersion::Tls12 && config.has_suite_of_tls_1_2() {
         versions.push(&version::TLS12);
     }
     versions
@@ -113,10 +111,7 @@ fn certificate(
     provider: &CryptoProvider,
     web_config: &Path,
 ) -> Result<Arc<SingleCertAndKey>, AccessError> {
-    let wrong = |pem: &Pem, problem: &str| {
-        let place = pem.path.as_ref().map_or_else(|| "the text here".to_owned(), |path| path.display().to_string());
-        unusable(web_config, pem.key, format!("{place} {problem}"))
-    };
+    let wrong = |pem: &Pem, problem: &str| unusable(web_config, pem.key, format!("{} {problem}", pem.place()));
     let chain: Option<Vec<_>> = CertificateDer::pem_slice_iter(tls.certificate.bytes()).map(Result::ok).collect();
     let chain = chain.filter(|chain| !chain.is_empty()).ok_or_else(|| {
         wrong(&tls.certificate, "holds no certificate that can be read: it must be PEM, with BEGIN CERTIFICATE lines")
@@ -132,9 +127,15 @@ fn certificate(
             return wrong(&tls.key, "is not the key of the certificate: give the two that belong together");
         }
         if let rustls::Error::InvalidCertificate(problem) = error {
-            return wrong(&tls.certificate, &format!("can't be served: {problem}; make the certificate anew"));
+            // What it says of this has no other form than a text.
+            if problem.to_string().contains("UnsupportedCertVersion") {
+                let what = "holds a certificate of X.509 version 1, which is not served: make it anew, as version 3";
+                return wrong(&tls.certificate, what);
+            }
+            return wrong(&tls.certificate, &format!("cannot be served: {problem}; make the certificate anew"));
         }
-        wrong(&tls.key, &format!("can't be used: {error}; make the key anew, RSA of 2048 bits or more, or ECDSA"))
+        // It has one general error for every key that it does not take.
+        wrong(&tls.key, "is a key that is too weak or of a kind that is not spoken: make it anew, RSA of 2048 to 8192 bits, ECDSA or Ed25519")
     })?;
     Ok(Arc::new(SingleCertAndKey::from(certified)))
 }

@@ -155,7 +155,10 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let (mut watch, path) = watch(&folder, &["ann", "bob"]);
         for name in ["ann", "bob"] {
-            assert_eq!(watch.access.verify(name, name.as_bytes()).await, crate::access::Verdict::Right);
+            assert_eq!(
+                watch.access.verify(name, name.as_bytes(), [127, 0, 0, 1].into()).await,
+                crate::access::Verdict::Right
+            );
         }
         let text = fs::read_to_string(&path).unwrap();
         let line = text.lines().find(|line| line.contains("bob")).unwrap();

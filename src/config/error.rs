@@ -16,7 +16,7 @@ pub enum ConfigError {
     },
     /// The web config file is missing or may not be read.
     #[error(
-        "{}: the web config file can't be read: {reason}; web.config_file or --web.config.file names another one",
+        "{}: the web config file cannot be read: {reason}; put it there, or name another by web.config_file or --web.config.file",
         path.display()
     )]
     UnreadableWebConfig {

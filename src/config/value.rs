@@ -230,6 +230,11 @@ impl<'a> Section<'a> {
         Some(Value { node, path: self.path(key) })
     }
 
+    /// The value of `key`, unless it is null: for a format in which null means unset.
+    pub(super) fn set(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.get(key).and_then(Value::some)
+    }
+
     /// The value of `key` as `read` takes it, or `default` when it is not written.
     pub(super) fn read<T>(
         &mut self,

@@ -3,6 +3,7 @@
 //! The format is that of the Prometheus exporter-toolkit (`docs/web-configuration.md` there, and `web/tls_config.go`). A
 //! file from another exporter works unchanged; what can't be honoured here is refused by its name.
 
+mod plain;
 mod tls;
 mod users;
 
@@ -96,7 +97,7 @@ impl WebConfigFile {
         let mut section = Value::root(root).section()?;
         let tls = TlsServerConfig::read(section.section("tls_server_config")?, folder)?;
         let mut http = section.section("http_server_config")?;
-        let http2 = http.read("http2", true, Value::boolean)?;
+        let http2 = http.set("http2").map_or(Ok(true), |value| plain::boolean(&value))?;
         let headers = headers(http.section("headers")?)?;
         http.finish()?;
         let users = section.read("basic_auth_users", BTreeMap::new(), users::read)?;
@@ -109,7 +110,7 @@ impl WebConfigFile {
 fn headers(mut section: Section<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Problem> {
     let mut headers = Vec::new();
     for (name, allowed) in HEADERS {
-        let Some(value) = section.get(name).and_then(Value::some) else { continue };
+        let Some(value) = section.set(name) else { continue };
         // `X-XSS-Protection: 0` is a number to YAML.
         let number = || value.whole(0..=1).ok().map(|number| number.to_string());
         let text = value.text().map(str::to_owned).or_else(number).unwrap_or_default();
@@ -129,8 +130,10 @@ fn headers(mut section: Section<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, P
 }
 
 fn rate_limit(mut section: Section<'_>) -> Result<Option<RequestRate>, Problem> {
-    let interval = section.read("interval", Duration::ZERO, Value::duration)?;
-    let burst = section.read("burst", None, |value| value.whole(1..=MAX_BURST).map(Some))?;
+    let interval = section.set("interval").map_or(Ok(Duration::ZERO), |value| plain::duration(&value))?;
+    // An interval of 0 turns the limit off, whatever the burst.
+    let least = usize::from(!interval.is_zero());
+    let burst = section.set("burst").map(|value| value.whole(least..=MAX_BURST)).transpose()?;
     let burst_path = section.path("burst");
     section.finish()?;
     if interval.is_zero() {
@@ -153,7 +156,16 @@ mod tests {
 
     #[test]
     fn an_empty_file_and_empty_sections_mean_plain_http_for_everybody() {
-        for text in ["", "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n", "{}"] {
+        for text in [
+            "",
+            "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n",
+            "{}",
+            "http_server_config: {http2: ~, headers: ~}\nrate_limit: {interval: ~, burst: ~}",
+            "tls_server_config: {cert_file: '', key: '', client_ca_file: '', client_auth_type: ''}",
+            "tls_server_config: {cert_file: ~, client_auth_type: ~, client_allowed_sans: ~, cipher_suites: ~}",
+            // As in the toolkit, how TLS would be spoken does not turn it on.
+            "tls_server_config: {min_version: TLS12, prefer_server_cipher_suites: no, curve_preferences: [X25519]}",
+        ] {
             assert_eq!(format!("{:?}", parse(text).unwrap()), format!("{:?}", WebConfigFile::default()), "{text}");
         }
         let blank =
@@ -179,7 +191,9 @@ mod tests {
 
     #[test]
     fn a_rate_limit_of_no_interval_is_none() {
-        assert_eq!(parse("rate_limit: {interval: 0, burst: 5}").unwrap().rate_limit, None);
+        for text in ["interval: 0, burst: 5", "interval: 0s, burst: 0", "burst: 0", "interval: 0.0s"] {
+            assert_eq!(parse(&format!("rate_limit: {{{text}}}")).unwrap().rate_limit, None, "{text}");
+        }
         let rate = parse("rate_limit: {interval: 100ms, burst: 5}").unwrap().rate_limit.unwrap();
         assert_eq!((rate.interval, rate.burst.get()), (Duration::from_millis(100), 5));
     }

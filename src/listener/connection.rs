@@ -1,10 +1,11 @@
 //! One connection: HTTP/1, or over TLS HTTP/2 where the client asks for it, within the same bounds.
 
+use super::failure::Failures;
 use super::tls::{self, Opened, TlsSource};
 use super::unread::Unread;
 use super::{Busy, Place};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -34,11 +35,11 @@ const MAX_STREAMS: u32 = 16;
 pub(super) async fn run(
     stream: TcpStream,
     router: Router,
-    tls: Option<TlsSource>,
+    tls: Option<(TlsSource, Arc<Failures>)>,
     place: Arc<Place>,
     stop: CancellationToken,
 ) {
-    let Some(tls) = tls else {
+    let Some((tls, failures)) = tls else {
         return serve_http1(limited(stream), router, &place, &stop).await;
     };
     // Nobody is being answered yet: a handshake ends at once for whatever reason.
@@ -51,8 +52,8 @@ pub(super) async fn run(
         Ok(Opened::Http1(stream)) => serve_http1(stream, router, &place, &stop).await,
         Ok(Opened::Http2(stream)) => serve_http2(stream, router, &place, &stop).await,
         Ok(Opened::Plain(stream)) => serve_http1(stream, tls::only_tls(), &place, &stop).await,
-        // Whoever can reach the port can make handshakes fail, as often as they like.
-        Err(reason) => tracing::debug!(%reason, "a TLS handshake failed: {reason}"),
+        Ok(Opened::Nothing) => {}
+        Err(reason) => failures.tell(&reason, place.peer),
     }
 }
 
@@ -124,7 +125,9 @@ fn service(
     Error = Infallible,
     Future = impl Future<Output = Result<Response, Infallible>> + Send,
 > {
-    hyper::service::service_fn(move |request: Request<Incoming>| {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        // Where axum's own server puts it.
+        request.extensions_mut().insert(ConnectInfo(place.peer));
         let router = router.clone();
         let busy = Busy::with(&place);
         async move {

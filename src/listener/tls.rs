@@ -1,6 +1,7 @@
 //! The begin of a connection over TLS: a handshake that is bounded in time, and a word for those who speak plain HTTP.
 
 use super::connection::{Limited, limited};
+use super::failure::explain;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -23,6 +24,8 @@ pub(super) enum Opened {
     Http1(Box<TlsStream<Limited>>),
     /// HTTP/2 over TLS.
     Http2(Box<TlsStream<Limited>>),
+    /// Nothing at all.
+    Nothing,
     /// Plain HTTP.
     Plain(Limited),
 }
@@ -32,7 +35,10 @@ pub(super) async fn open(stream: TcpStream, tls: &TlsSource) -> Result<Opened, S
     let config = tls().ok_or_else(|| "TLS is off".to_owned())?;
     let handshake = async {
         let mut first = [0];
-        stream.peek(&mut first).await?;
+        // Probes of the port close it at once, or reset it.
+        if !stream.peek(&mut first).await.is_ok_and(|length| length > 0) {
+            return Ok(Opened::Nothing);
+        }
         // A TLS record begins with its type, 22; a request with its method.
         if first[0].is_ascii_uppercase() {
             return Ok(Opened::Plain(limited(stream)));
@@ -43,7 +49,7 @@ pub(super) async fn open(stream: TcpStream, tls: &TlsSource) -> Result<Opened, S
         Ok(if is_http2 { Opened::Http2(stream) } else { Opened::Http1(stream) })
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(result) => result.map_err(|error: std::io::Error| error.to_string()),
+        Ok(result) => result.map_err(|error: std::io::Error| explain(&error)),
         Err(_) => Err(format!("it took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())),
     }
 }

@@ -4,16 +4,20 @@ use super::refusal::Refusal;
 use super::refusal_log::Sort;
 use super::{Web, accept, webhook};
 use crate::access::Verdict;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::net::{IpAddr, SocketAddr};
 
 /// How clients are asked for a user and password.
 const CHALLENGE: &str = "Basic realm=\"dragdropdo-exporter\", charset=\"UTF-8\"";
+
+/// The client's address, as the listener tells it.
+type Peer = ConnectInfo<SocketAddr>;
 
 /// Marks a request whose sender is a user with the right password.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +75,9 @@ async fn admit(web: &Web, request: &mut Request) -> Result<(), Refusal> {
             "a page of another site has a browser send this with the user's password: only bearer tokens may come so";
         return Err(Refusal::new(StatusCode::FORBIDDEN, what));
     }
-    match access.verify(&user, &password).await {
+    // Every listener tells it; whoever came without would share the places of one address.
+    let from = request.extensions().get().map_or(IpAddr::from([0; 4]), |ConnectInfo(peer): &Peer| peer.ip());
+    match access.verify(&user, &password, from).await {
         Verdict::Right => {
             request.extensions_mut().insert(AuthenticatedUser);
             Ok(())

@@ -1,5 +1,10 @@
 //! Starts that fail, or that wait for something.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only the test functions themselves for tests, not what they share"
+)]
+
 use crate::harness::{
     FakeApi, Holder, PATIENCE, Setup, binary, is_read_as_a_pipe, make_full_pipe, make_pipe, operation, run,
 };

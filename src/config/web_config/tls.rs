@@ -1,5 +1,6 @@
 //! `tls_server_config`: the certificate, who must show one, and how TLS is spoken.
 
+use super::plain;
 use crate::config::value::{Problem, Section, Value};
 use crate::config::{Secret, TlsVersion};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub enum ClientAuth {
 impl ClientAuth {
     fn parse(text: &str) -> Option<Self> {
         match text {
-            "" | "NoClientCert" => Some(Self::None),
+            "NoClientCert" => Some(Self::None),
             "RequestClientCert" => Some(Self::Request),
             "RequireAnyClientCert" | "RequireClientCert" => Some(Self::RequireAny),
             "VerifyClientCertIfGiven" => Some(Self::VerifyIfGiven),
@@ -89,26 +90,23 @@ impl TlsServerConfig {
         let certificate = pem(&mut section, "cert", "cert_file", folder)?;
         let key = pem(&mut section, "key", "key_file", folder)?;
         let client_ca = pem(&mut section, "client_ca", "client_ca_file", folder)?;
-        let client_auth = section.get("client_auth_type").and_then(Value::some);
-        let sans = section.get("client_allowed_sans").and_then(Value::some);
+        let client_auth = section.set("client_auth_type").filter(|value| value.text() != Some(""));
+        let sans = section.set("client_allowed_sans");
         let min_version = version(&mut section, "min_version", TlsVersion::Tls12)?;
         let max_version = version(&mut section, "max_version", TlsVersion::Tls13)?;
         let cipher_suites =
             section.read("cipher_suites", Vec::new(), |value| names(value, "cipher suites", &CIPHER_SUITES))?;
-        let prefer_server_cipher_suites = section.read("prefer_server_cipher_suites", true, Value::boolean)?;
+        let prefer_server_cipher_suites =
+            section.set("prefer_server_cipher_suites").map_or(Ok(true), |value| plain::boolean(&value))?;
         let curves = section.read("curve_preferences", Vec::new(), |value| names(value, "curves", &CURVES))?;
         let path = |key: &str| section.path(key);
         let missing = |key: &str, inline: &str, what: &str| {
             Problem::new(path(key), format!("missing, name the PEM file with {what} here, or write it in {inline}"))
         };
-        let is_written =
-            ["min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites", "curve_preferences"]
-                .iter()
-                .any(|key| section.has(key));
         let (certificate, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
-            (Some(_), None) => return Err(missing("key_file", "key", "the certificate's private key")),
-            (None, None) if !is_written && client_ca.is_none() && client_auth.is_none() && sans.is_none() => {
+            (Some(_), None) => return Err(missing("key_file", "key", "the private key of the certificate")),
+            (None, None) if client_ca.is_none() && client_auth.is_none() && sans.is_none() => {
                 section.finish()?;
                 return Ok(None);
             }
@@ -121,7 +119,7 @@ impl TlsServerConfig {
             return Err(Problem::new(path("client_auth_type"), text));
         }
         if auth_type.verifies() && client_ca.is_none() {
-            let text = "missing, and without it any certificate of the system's roots would do: name the PEM file with the CA of your clients here";
+            let text = "missing, and without it any certificate of the roots of the system would do: name the PEM file with the CA of your clients here";
             return Err(Problem::new(path("client_ca_file"), text));
         }
         let client_allowed_sans = sans.as_ref().map_or(Ok(Vec::new()), |value| allowed_sans(value, auth_type))?;
@@ -129,14 +127,9 @@ impl TlsServerConfig {
             let text = "older than min_version, allowed is TLS13; raise it or lower min_version";
             return Err(Problem::new(path("max_version"), text));
         }
-        // The suites of TLS 1.3 are always on, as in the toolkit.
-        let speaks_1_2 = cipher_suites.is_empty() || cipher_suites.iter().any(|name| name.contains("_WITH_"));
-        if max_version == TlsVersion::Tls12 && !speaks_1_2 {
-            let text = "none of these is a suite of TLS 1.2, the only version allowed by max_version; add one, like TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
-            return Err(Problem::new(path("cipher_suites"), text));
-        }
+        let suites_path = path("cipher_suites");
         section.finish()?;
-        Ok(Some(Self {
+        let config = Self {
             certificate,
             key,
             client_auth: auth_type,
@@ -147,7 +140,17 @@ impl TlsServerConfig {
             cipher_suites,
             curves,
             prefer_server_cipher_suites,
-        }))
+        };
+        if max_version == TlsVersion::Tls12 && !config.has_suite_of_tls_1_2() {
+            let text = "none of these is a suite of TLS 1.2, the only version allowed by max_version; add one, like TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+            return Err(Problem::new(suites_path, text));
+        }
+        Ok(Some(config))
+    }
+
+    /// Whether a suite of TLS 1.2 is among the cipher suites. Those of TLS 1.3 are always on, as in the toolkit.
+    pub fn has_suite_of_tls_1_2(&self) -> bool {
+        self.cipher_suites.is_empty() || self.cipher_suites.iter().any(|name| name.contains("_WITH_"))
     }
 
     /// The files that it names, with their keys.
@@ -172,8 +175,8 @@ fn pem(
     folder: &Path,
 ) -> Result<Option<Secret>, Problem> {
     let given = |value: &Value<'_>| value.text() != Some("");
-    let inline = section.get(inline_key).and_then(Value::some).filter(given);
-    let file = section.get(file_key).and_then(Value::some).filter(given);
+    let inline = section.set(inline_key).filter(given);
+    let file = section.set(file_key).filter(given);
     match (inline, file) {
         (Some(inline), Some(file)) => {
             let text = format!("given beside {inline_key}, allowed is one of the two; remove the other");
@@ -199,7 +202,7 @@ fn client_auth_type(value: Option<&Value<'_>>) -> Result<ClientAuth, Problem> {
 }
 
 fn allowed_sans(value: &Value<'_>, auth_type: ClientAuth) -> Result<Vec<String>, Problem> {
-    const ALLOWED: &str = "at least one DNS name, IP address, e-mail address or URI of a client's certificate";
+    const ALLOWED: &str = "at least one DNS name, IP address, e-mail address or URI of the certificate of a client";
     if !auth_type.requires() {
         let text = "given where a client need not show a certificate, allowed is client_auth_type RequireAndVerifyClientCert or RequireAnyClientCert";
         return Err(Problem::new(value.path().clone(), text));
@@ -213,7 +216,7 @@ fn allowed_sans(value: &Value<'_>, auth_type: ClientAuth) -> Result<Vec<String>,
 }
 
 fn version(section: &mut Section<'_>, key: &'static str, default: TlsVersion) -> Result<TlsVersion, Problem> {
-    let Some(value) = section.get(key).and_then(Value::some) else { return Ok(default) };
+    let Some(value) = section.set(key) else { return Ok(default) };
     match value.text() {
         Some("TLS12") => Ok(TlsVersion::Tls12),
         Some("TLS13") => Ok(TlsVersion::Tls13),

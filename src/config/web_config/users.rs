@@ -49,7 +49,8 @@ impl Eq for PasswordHash {}
 pub(super) fn read(value: &Value<'_>) -> Result<BTreeMap<String, PasswordHash>, Problem> {
     let read_one = |(name, value): (&str, Value<'_>)| {
         if name.contains(|c: char| c == ':' || c.is_control()) {
-            let text = "a user's name can't hold a colon or a control character: basic authentication can't carry it";
+            let text =
+                "the name of a user cannot hold a colon or a control character: basic authentication cannot carry it";
             return Err(Problem { at_key: true, ..Problem::new(value.path().clone(), text) });
         }
         let hash = value.text().and_then(PasswordHash::parse).ok_or_else(|| value.wrong_secret(ALLOWED))?;

@@ -15,6 +15,20 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// One with a key that nobody should use any more: openssl still makes it.
+    pub(super) fn weak() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes", "-days", "2", "-subj", "/CN=weak"])
+            .args(["-keyout", "key", "-out", "crt"])
+            .current_dir(&folder)
+            .output();
+        let made = made.expect("openssl runs");
+        assert!(made.status.success(), "{made:?}");
+        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        Self { certificate: read("crt"), key: read("key") }
+    }
+
     pub(super) fn both(&self) -> String {
         format!("{}{}", self.certificate, self.key)
     }
@@ -33,6 +47,17 @@ impl Authority {
     /// Its own certificate.
     pub(super) fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// A client's certificate that is its own CA's.
+    pub(super) fn own(usage: ExtendedKeyUsagePurpose, end_of_time: i32) -> Pair {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "own");
+        params.extended_key_usages.push(usage);
+        params.not_after = rcgen::date_time_ymd(end_of_time, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        Pair { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
     /// A server's certificate for loopback, with this common name.

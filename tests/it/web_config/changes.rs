@@ -113,7 +113,7 @@ async fn a_broken_change_is_logged_once_and_refused_by_a_reload_with_the_reason(
     for (name, text, reason) in [
         (FILE, Some("surprise: 1\n"), "surprise: unknown key"),
         (FILE, Some("basic_auth_users: {ann: ann-password}"), "basic_auth_users.ann: found a text"),
-        (FILE, None, "the web config file can't be read: No such file"),
+        (FILE, None, "the web config file cannot be read: No such file"),
         ("tls.key", Some(""), "holds no private key that can be read"),
         ("tls.key", Some(stranger.key.as_str()), "is not the key of the certificate"),
         ("tls.key", None, "tls_server_config.key_file: cannot read"),
@@ -169,7 +169,7 @@ async fn turning_tls_on_or_off_needs_a_restart() {
         let served = Served::start(&setup).await;
         let client = if before.is_empty() { plain() } else { trusting(&authority).build().unwrap() };
         fs::write(setup.path(FILE), after).unwrap();
-        let expected = format!("TLS can't be turned {word} while the exporter runs: restart it, or undo the change");
+        let expected = format!("TLS cannot be turned {word} while the exporter runs: restart it, or undo the change");
         let (status, answer) = served.reload(&client, None).await;
         assert!(status == 500 && answer.contains(&expected), "{answer}");
         served.exporter.logs(REFUSED).await;

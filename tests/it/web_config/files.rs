@@ -1,6 +1,6 @@
 //! What is wrong with a web config file, and how that is told.
 
-use super::certificates::Authority;
+use super::certificates::{Authority, Pair};
 use super::{CERTIFICATE, FILE, place, setup};
 use crate::harness::run;
 use dragdropdo_exporter::config::{ClientAuth, WebConfigFile};
@@ -37,12 +37,14 @@ fn each_wrong_file_is_refused_with_exactly_its_message() {
 async fn the_exporter_does_not_start_on_a_wrong_file_and_says_what_is_wrong() {
     let authority = Authority::new("servers");
     let (pair, other) = (authority.server("one"), authority.server("other"));
+    let weak = Pair::weak();
+    let version_1 = std::fs::read_to_string("tests/web_config/version_1.crt").unwrap();
     let tls = format!("tls_server_config: {{{CERTIFICATE}}}");
     let with_ca = format!(
         "tls_server_config: {{{CERTIFICATE}, client_ca_file: ca.crt, client_auth_type: RequireAndVerifyClientCert}}"
     );
     for (file, certificate, key, expected) in [
-        (None, "", "", "web.yaml: the web config file can't be read: No such file"),
+        (None, "", "", "web.yaml: the web config file cannot be read: No such file"),
         (Some("surprise: 1"), "", "", "web.yaml:1:1: surprise: unknown key; allowed are tls_server_config,"),
         (Some(tls.as_str()), "", &pair.key, "tls_server_config.cert_file: "),
         (Some(&tls), &pair.certificate, "", "tls.key holds no private key that can be read"),
@@ -53,6 +55,13 @@ async fn the_exporter_does_not_start_on_a_wrong_file_and_says_what_is_wrong() {
             &pair.key,
             "tls.crt holds no certificate",
         ),
+        (
+            Some(&tls),
+            &weak.certificate,
+            &weak.key,
+            "tls.key is a key that is too weak or of a kind that is not spoken: ",
+        ),
+        (Some(&tls), &version_1, &pair.key, "tls.crt holds a certificate of X.509 version 1, which is not served: "),
         (Some(&with_ca), &pair.certificate, &pair.key, "tls_server_config.client_ca_file: cannot read "),
     ] {
         let setup = setup("").await;

@@ -44,8 +44,41 @@ async fn each_type_of_client_auth_lets_in_those_that_it_says() {
         }
         let untrusting = trusting(&strangers).build().unwrap();
         assert_eq!(served.status(&untrusting, "/metrics").await, None);
-        // What clients do wrong is no news.
-        assert_eq!(served.times_logged("handshake"), 0);
+        // What a client does wrong is told once, however often it tries.
+        for (reason, is_told) in [
+            ("the client showed no certificate, which client_auth_type", !nobody),
+            ("the certificate of the client is of no CA in client_ca_file", !stranger),
+            ("the certificate of the client is not meant for clients", !stranger),
+            ("the client does not take the certificate of this exporter (UnknownCA)", true),
+        ] {
+            let line = format!("a TLS handshake failed: {reason}");
+            if is_told {
+                served.exporter.logs(&line).await;
+            }
+            assert_eq!(served.times_logged(&line), usize::from(is_told), "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_itself_in_the_ca_file_is_let_in_by_whoever_has_its_key() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+
+    let right = Authority::own(ClientAuth, 4000);
+    let (expired, server) = (Authority::own(ClientAuth, 2020), Authority::own(ServerAuth, 4000));
+    let auth = ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt";
+    let (setup, servers) = with_certificate(&tls(auth)).await;
+    let listed = [&right, &expired, &server].map(|pair| pair.certificate.as_str()).concat();
+    std::fs::write(setup.path("clients.crt"), listed).unwrap();
+    let served = Served::start(&setup).await;
+    let unlisted = Authority::own(ClientAuth, 4000);
+    for (name, pair, expected) in [
+        ("right", right, Some(200)),
+        ("expired", expired, None),
+        ("server", server, None),
+        ("unlisted", unlisted, None),
+    ] {
+        assert_eq!(served.status(&showing(&servers, &pair), "/metrics").await, expected, "{name}");
     }
 }
 
@@ -72,6 +105,9 @@ async fn a_certificate_of_the_right_ca_needs_one_of_the_allowed_names() {
     let stranger = showing(&servers, &strangers.client(vec![dns("prometheus.example.com")]));
     assert_eq!(served.status(&stranger, "/metrics").await, None);
     assert_eq!(served.status(&showing(&servers, &own.client(vec![])), "/metrics").await, None);
+    let line = "has none of the names in client_allowed_sans; its subject alternative names are: ";
+    served.exporter.logs(&format!("{line}first.example.com, other.example.com")).await;
+    served.exporter.logs(&format!("{line}none")).await;
 }
 
 #[tokio::test]
@@ -168,8 +204,11 @@ async fn connections_that_say_nothing_and_idle_ones_do_not_hold_up_the_end() {
     let (setup, servers) = with_certificate(&tls("")).await;
     let served = Served::start(&setup).await;
     let mut silent = TcpStream::connect(served.base.trim_start_matches("https://")).await.unwrap();
+    drop(TcpStream::connect(served.base.trim_start_matches("https://")).await.unwrap());
     let idle = trusting(&servers).pool_max_idle_per_host(1).build().unwrap();
     assert_eq!(served.status(&idle, "/metrics").await, Some(200));
+    // A probe of the port is no news.
+    assert_eq!(served.times_logged("handshake"), 0);
     let (status, _) = served.exporter.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or_default(), 0);

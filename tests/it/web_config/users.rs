@@ -166,6 +166,34 @@ async fn a_flood_of_wrong_passwords_holds_up_no_scrape_whose_password_was_right_
 }
 
 #[tokio::test]
+async fn a_flood_from_one_address_locks_out_nobody_at_another() {
+    let hash = bcrypt::hash("ann-password", 10).unwrap();
+    let setup = setup(&format!("basic_auth_users: {{ann: {hash}}}")).await;
+    let served = Arc::new(Served::start(&setup).await);
+    let client = Client::builder().no_proxy().build().unwrap();
+    let (stop, busy) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let flood: Vec<_> = (0..24)
+        .map(|number| {
+            let (served, client, stop, busy) = (served.clone(), client.clone(), stop.clone(), busy.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let status = served.scrape(&client, "ann", &format!("wrong-{number}")).await;
+                    busy.fetch_add(usize::from(status == 503), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    super::until(&served, "a flood", || async { busy.load(Ordering::Relaxed) > 100 }).await;
+    let elsewhere = super::options().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build().unwrap();
+    let status = served.scrape(&elsewhere, "ann", "ann-password").await;
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(status, 200);
+    for one in flood {
+        one.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_headers_are_on_every_answer() {
     let headers =
         "http_server_config: {headers: {X-Frame-Options: deny, Content-Security-Policy: \"default-src 'self'\"}}";
