@@ -23,7 +23,7 @@ impl Pair {
             .args(["-keyout", "key", "-out", "crt"])
             .current_dir(&folder)
             .output();
-        let made = made.expect("openssl runs");
+        let made = made.unwrap();
         assert!(made.status.success(), "{made:?}");
         let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
         Self { certificate: read("crt"), key: read("key") }
