@@ -31,26 +31,26 @@ pub(super) fn verifier(
     let authorities = client_ca.map(certificates).transpose()?.unwrap_or_default();
     let roots =
         Arc::new(client_ca.map(|pem| roots(pem, &authorities)).transpose()?.unwrap_or_else(RootCertStore::empty));
-    let verifier: Arc<dyn ClientCertVerifier> = match config.client_auth {
+    let (otherwise, listed): (Arc<dyn ClientCertVerifier>, _) = match config.client_auth {
         NoClientCert => return Ok(None),
-        Request | RequireAny => Arc::new(AnyCertificate {
-            is_required: config.client_auth.requires(),
-            hints: roots.subjects(),
-            algorithms: provider.signature_verification_algorithms,
-        }),
+        Request | RequireAny => {
+            let any = AnyCertificate {
+                is_required: config.client_auth.requires(),
+                hints: roots.subjects(),
+                algorithms: provider.signature_verification_algorithms,
+            };
+            (Arc::new(any), Vec::new())
+        }
         VerifyIfGiven | RequireAndVerify => {
             let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
             let builder = if config.client_auth.requires() { builder } else { builder.allow_unauthenticated() };
-            let certificate =
+            let signed =
                 builder.build().map_err(|error| ("client_ca_file", format!("{error}; give the CA of your clients")))?;
-            Arc::new(Listed { certificate, authorities })
+            (signed, authorities)
         }
     };
-    if config.client_allowed_sans.is_empty() {
-        return Ok(Some(verifier));
-    }
-    let allowed = config.client_allowed_sans.iter().cloned().collect();
-    Ok(Some(Arc::new(AllowedNames { certificate: verifier, allowed })))
+    let allowed_names = config.client_allowed_sans.iter().cloned().collect();
+    Ok(Some(Arc::new(Checked { otherwise, listed, allowed_names })))
 }
 
 fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, (&'static str, String)> {
@@ -71,21 +71,23 @@ fn no_authority(pem: &Pem) -> (&'static str, String) {
     (pem.key, format!("{} {what}", pem.place()))
 }
 
-/// Takes a certificate that is right otherwise, and one that is itself among the CA's: most tools make a certificate that
-/// signs itself a CA's, which rustls takes from no client, and Go does.
+/// Takes a certificate that is right otherwise, or is itself among the CA's, and has an allowed name where there are any.
+///
+/// Most tools make a certificate that signs itself a CA's, which rustls takes from no client, and Go does.
 #[derive(Debug)]
-struct Listed {
-    certificate: Arc<dyn ClientCertVerifier>,
-    authorities: Vec<CertificateDer<'static>>,
+struct Checked {
+    otherwise: Arc<dyn ClientCertVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+    allowed_names: BTreeSet<String>,
 }
 
-impl ClientCertVerifier for Listed {
+impl ClientCertVerifier for Checked {
     fn client_auth_mandatory(&self) -> bool {
-        self.certificate.client_auth_mandatory()
+        self.otherwise.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.certificate.root_hint_subjects()
+        self.otherwise.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -94,10 +96,14 @@ impl ClientCertVerifier for Listed {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if !self.authorities.contains(certificate) {
-            return self.certificate.verify_client_cert(certificate, intermediates, now);
+        if self.listed.contains(certificate) {
+            check_alone(certificate, now).map_err(Error::InvalidCertificate)?;
+        } else {
+            self.otherwise.verify_client_cert(certificate, intermediates, now)?;
         }
-        check_alone(certificate, now).map_err(Error::InvalidCertificate)?;
+        if !self.allowed_names.is_empty() {
+            check_names(certificate, &self.allowed_names).map_err(Error::InvalidCertificate)?;
+        }
         Ok(ClientCertVerified::assertion())
     }
 
@@ -107,7 +113,7 @@ impl ClientCertVerifier for Listed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.certificate.verify_tls12_signature(message, certificate, signature)
+        self.otherwise.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -116,11 +122,11 @@ impl ClientCertVerifier for Listed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.certificate.verify_tls13_signature(message, certificate, signature)
+        self.otherwise.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.certificate.supported_verify_schemes()
+        self.otherwise.supported_verify_schemes()
     }
 }
 
@@ -138,6 +144,15 @@ fn check_alone(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Ce
         Some(usage) if !(usage.value.client_auth || usage.value.any) => Err(CertificateError::InvalidPurpose),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Checks that a certificate has one of these names.
+fn check_names(certificate: &CertificateDer<'_>, allowed: &BTreeSet<String>) -> Result<(), CertificateError> {
+    let names = names(certificate);
+    if names.iter().any(|name| allowed.contains(name)) {
+        return Ok(());
+    }
+    Err(CertificateError::Other(OtherError(Arc::new(NotAllowed { names }))))
 }
 
 /// Takes any certificate whose key the client has.
@@ -186,60 +201,6 @@ impl ClientCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// Takes a certificate that is right otherwise and has one of these names.
-#[derive(Debug)]
-struct AllowedNames {
-    certificate: Arc<dyn ClientCertVerifier>,
-    allowed: BTreeSet<String>,
-}
-
-impl ClientCertVerifier for AllowedNames {
-    fn client_auth_mandatory(&self) -> bool {
-        self.certificate.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.certificate.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.certificate.verify_client_cert(certificate, intermediates, now)?;
-        let names = names(certificate);
-        if names.iter().any(|name| self.allowed.contains(name)) {
-            return Ok(verified);
-        }
-        let problem = OtherError(Arc::new(NotAllowed { names }));
-        Err(Error::InvalidCertificate(CertificateError::Other(problem)))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.certificate.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.certificate.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.certificate.supported_verify_schemes()
     }
 }
 

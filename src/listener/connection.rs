@@ -28,7 +28,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest request head, in bytes.
 const MAX_HEAD: u16 = 32 * 1024;
 /// Requests at once on one HTTP/2 connection: more than Prometheus, a browser or an application that registers its tasks
-/// has under way, and few enough that a client that reads no answer holds little memory.
+/// has under way. What a client that reads no answer holds is bounded where the answers are made.
 const MAX_STREAMS: u32 = 16;
 
 /// Serves one connection to its end.

@@ -4,7 +4,7 @@
     reason = "clippy takes only the test functions themselves for tests, not what they share"
 )]
 
-use crate::harness::{Answer, Exporter, FakeApi, LOOK, PATIENCE, Setup, operation};
+use crate::harness::{Answer, Exporter, FakeApi, Holder, LOOK, PATIENCE, Setup, operation};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dragdropdo_exporter::time::Time;
@@ -13,8 +13,6 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 
 const TOKEN: &str = "the-token-of-the-applications";
 
@@ -417,24 +415,14 @@ async fn it_shows_nothing_before_it_is_durable() {
     let setup = Setup::new(&api, "tasks: [t1]");
     let exporter = setup.start().await;
     exporter.shows(&[("dragdropdo_files{state=queued}", 1.0)]).await;
-    let mut holder = Command::new("sqlite3")
-        .arg(setup.path("exporter.db"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut statements = holder.stdin.take().unwrap();
-    statements.write_all(b"BEGIN IMMEDIATE; SELECT 'held';\n").unwrap();
-    statements.flush().unwrap();
-    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let holder = Holder::of(&setup.path("exporter.db"), "BEGIN IMMEDIATE");
 
     api.answers("t1", [operation("completed", &[("a", "failed/code")])]);
     exporter.logs("the store fails").await;
     let held = page(&exporter, "/").await;
     assert_eq!((rows(&held, "failures"), rows(&held, "finished"), rows(&held, "unfinished")), (0, 0, 1));
     assert!(tiles(&held).contains("Problem: the store fails"), "{}", tiles(&held));
-    drop(statements);
-    holder.wait().unwrap();
+    holder.lets_go();
     page_that(&exporter, "the failure", |page| rows(page, "failures") == 1 && rows(page, "finished") == 1).await;
     page_that(&exporter, "no trouble any more", |page| tiles(page).contains("Good: healthy and ready")).await;
 }

@@ -1,10 +1,9 @@
 //! Databases and rows that are not as they should be, and who else may use them.
 
 use super::{some_history, totals};
-use crate::harness::{FakeApi, Setup, operation};
-use std::io::{BufRead, BufReader, Write};
+use crate::harness::{FakeApi, Holder, Setup, operation};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// What `sqlite3`, the program, answers; the exporter may be running.
@@ -21,18 +20,7 @@ async fn a_database_that_somebody_holds_makes_commits_wait_and_nothing_else() {
     let setup = Setup::new(&api, "tasks: [t1]");
     let exporter = setup.start().await;
     let before = exporter.shows(&[("dragdropdo_files{state=queued}", 1.0)]).await;
-    let mut holder = Command::new("sqlite3")
-        .arg(setup.path("exporter.db"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut statements = holder.stdin.take().unwrap();
-    statements.write_all(b"BEGIN IMMEDIATE; SELECT 'held';\n").unwrap();
-    statements.flush().unwrap();
-    let mut held = String::new();
-    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut held).unwrap();
-    assert_eq!(held, "held\n");
+    let holder = Holder::of(&setup.path("exporter.db"), "BEGIN IMMEDIATE");
 
     api.answers("t1", [operation("completed", &[("a", "completed")])]);
     exporter.logs("the store fails").await;
@@ -41,8 +29,7 @@ async fn a_database_that_somebody_holds_makes_commits_wait_and_nothing_else() {
     assert_eq!(scrape.value("dragdropdo_files{state=queued}"), 1.0);
     assert!(scrape.value("dragdropdo_exporter_store_errors_total") >= 1.0);
     assert_eq!(exporter.get("/-/healthy").send().await.unwrap().status().as_u16(), 200);
-    drop(statements);
-    holder.wait().unwrap();
+    holder.lets_go();
     exporter.shows(&[("dragdropdo_tasks_finished_total{outcome=completed}", 1.0)]).await;
     exporter.logs("the store works again").await;
 }
